@@ -1,0 +1,19 @@
+"""Fixtures of the SDK's tests: a scripted server on loopback, and the SDK from the source tree."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# The suite tests the tree it stands in, installed or not.
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from scripted_server import ScriptedServer
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    """A server that acknowledges everything until told otherwise."""
+    with ScriptedServer() as running:
+        yield running

@@ -1,0 +1,604 @@
+"""The hot path: what happens to a request that sends events, step by step.
+
+    authorise   whose key, and may it send
+    admit       rate, quota, clock, room in memory; cheap refusals before the body is read
+    read        the body, within its size and time
+    unpack      its content encoding
+    decode      JSON to items
+    check       each item to a row, or to a rejection that is kept too
+    append      rows to the log; returns when they are on disk
+    answer      what became of them
+
+A plain ASGI callable, in front of the framework. In: requests to the three sending endpoints.
+Out: rows in the log. Durable when the answer is sent: `append` waits for the fsync. A step either
+goes on or raises `Refused`; nothing of a refused request was accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Protocol
+from urllib.parse import parse_qs
+
+import msgspec
+
+from saytics_server import event as events
+from saytics_server.clock import Clock
+from saytics_server.encodings import unpack
+from saytics_server.errors import Refused, Rejection, error_body
+from saytics_server.log import AppendResult, LogBusyError, LogFullError
+
+logger = logging.getLogger("saytics.collect")
+
+BODY_BYTES_MAX = 16 * 1024 * 1024
+# A body on its way: 16 MiB over a slow line takes this long at 280 kB/s.
+BODY_TIMEOUT_S = 60.0
+# All bodies in memory together; beyond it a sender is told to come back.
+BODIES_BYTES_MAX = 256 * 1024 * 1024
+# A small step back is the clock being disciplined: receipts then stand still instead.
+CLOCK_STEP_BACK_MS_MAX = 5_000
+# After this many items of a batch other requests get their turn: 2 ms at 10 us each.
+ITEMS_PER_TURN = 200
+RETRY_AFTER_S = 1
+# The public key may join this many anonymous ids to one user per hour: a person has a few devices.
+LINKS_PER_USER_HOUR_MAX = 20
+_LINK_USERS_REMEMBERED = 100_000
+_HOUR_MS = 3_600_000
+
+TRACK, BATCH, IDENTIFY = "/v1/events", "/v1/events/batch", "/v1/users/identify"
+PATHS = frozenset({TRACK, BATCH, IDENTIFY})
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+
+_CORS: list[Header] = [
+    (b"access-control-allow-origin", b"*"),
+    (
+        b"access-control-expose-headers",
+        b"Retry-After, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset",
+    ),
+]
+_PREFLIGHT: list[Header] = [
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, OPTIONS"),
+    (
+        b"access-control-allow-headers",
+        b"Authorization, Content-Type, Content-Encoding, Idempotency-Key",
+    ),
+    (b"access-control-max-age", b"86400"),
+    (b"content-length", b"0"),
+]
+_JSON: Header = (b"content-type", b"application/json")
+_ACCEPTED_ONE = b'{"status":"ok","received":1}'
+_IDENTIFIED = b'{"status":"ok"}'
+
+
+class LimitsFace(Protocol):
+    """What the collector needs to know of a workspace's limits."""
+
+    requests_per_minute: int | None
+    events_per_month: int | None
+    batch_max: int
+    enforce_quota: bool
+
+
+class KeyFace(Protocol):
+    """What the collector needs to know of a key."""
+
+    id: int
+    key_class: str
+
+
+class WorkspaceFace(Protocol):
+    """What the collector needs to know of a workspace."""
+
+    id: int
+    timezone: str
+    limits: Any
+    secret_only_events: frozenset[str]
+
+
+class LogFace(Protocol):
+    """What the collector needs of the log."""
+
+    claim_key: bytes
+    last_received_ms: int
+
+    async def append(self, rows: Sequence[events.Row], size: int) -> AppendResult:
+        """Return what became of the rows once they are on disk."""
+        ...
+
+    def usage(self, workspace_id: int, received_ms: int) -> int:
+        """Return the workspace's events of the month."""
+        ...
+
+
+class Disconnected(Exception):  # noqa: N818 - nobody is left to answer
+    """The client went away before its request was complete."""
+
+
+class _Request:
+    """One request on its way through the steps; each fills in what the next ones need."""
+
+    __slots__ = (
+        "answer", "body", "edge", "headers", "items", "key", "path", "query", "rate_headers",
+        "receive", "rejections", "reserved_bytes", "result", "row_indexes", "rows", "scope",
+        "warnings", "workspace",
+    )  # fmt: skip
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.scope = scope
+        self.receive = receive
+        self.path: str = scope["path"]
+        self.query: bytes = scope.get("query_string", b"")
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.rate_headers: list[Header] = []
+        self.reserved_bytes = 0
+        self.body = b""
+        self.items: Sequence[tuple[events.WireItem | None, Any, Any]] = ()
+        self.rows: list[events.Row] = []
+        self.row_indexes: list[int] = []
+        self.rejections: list[Rejection] = []
+        self.warnings: list[events.Warned] = []
+        self.result: AppendResult | None = None
+        self.answer = _ACCEPTED_ONE
+        self.key: KeyFace
+        self.workspace: WorkspaceFace
+        self.edge: events.Edge
+
+
+class Collector:
+    """Takes events in. One per process, on its event loop."""
+
+    def __init__(
+        self,
+        log: LogFace,
+        authenticate: Callable[[str], tuple[KeyFace, WorkspaceFace] | None],
+        clock: Clock,
+    ) -> None:
+        self._log = log
+        self._authenticate = authenticate
+        self._clock = clock
+        self._last_received_ms = log.last_received_ms
+        self._bodies_bytes = 0
+        self._rates = _Rates(clock)
+        self._links = _LinkLimit()
+        self._claims: dict[tuple[int, int], events.Claims] = {}
+        self.is_stopping = False
+        self.in_flight = 0
+        # For operators: how often each code was answered, and seconds spent per step.
+        self.refusals: Counter[str] = Counter()
+        self.step_seconds: Counter[str] = Counter()
+        self.requests = 0
+        self._steps: tuple[tuple[str, Callable[[_Request], Awaitable[None]]], ...] = (
+            ("authorise", self._step_authorise),
+            ("admit", self._step_admit),
+            ("read", self._step_read),
+            ("unpack", self._step_unpack),
+            ("decode", self._step_decode),
+            ("check", self._step_check),
+            ("append", self._step_append),
+            ("answer", self._step_answer),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request to a sending endpoint."""
+        if scope["method"] == "OPTIONS":
+            await _send(send, 204, b"", _PREFLIGHT)
+            return
+        request = _Request(scope, receive)
+        self.in_flight += 1
+        self.requests += 1
+        try:
+            await self._run(request)
+        except Refused as refused:
+            self.refusals[refused.rejection.code] += 1
+            await _send_refusal(send, request, refused)
+        except Disconnected:
+            self.refusals["disconnected"] += 1
+        else:
+            headers = [_JSON, (b"content-length", b"%d" % len(request.answer)), *_CORS]
+            await _send(send, 200, request.answer, headers + request.rate_headers)
+        finally:
+            self.in_flight -= 1
+            self._bodies_bytes -= request.reserved_bytes
+
+    async def _run(self, request: _Request) -> None:
+        started = time.perf_counter()
+        for name, step in self._steps:
+            await step(request)
+            ended = time.perf_counter()
+            self.step_seconds[name] += ended - started  # type: ignore[assignment]
+            started = ended
+
+    # --- the steps ---
+
+    async def _step_authorise(self, request: _Request) -> None:
+        authorization = request.headers.get(b"authorization")
+        in_url = False
+        if authorization is not None:
+            scheme, _, key = authorization.decode("latin-1").partition(" ")
+            if scheme.lower() != "bearer":
+                raise Refused("invalid_key", "Use `Authorization: Bearer KEY`.")
+        else:
+            key = _key_in_query(request.query)
+            in_url = True
+            if not key:
+                raise Refused("missing_key")
+        found = self._authenticate(key.strip())
+        if found is None:
+            raise Refused("invalid_key")
+        request.key, request.workspace = found
+        if request.key.key_class == "secret" and (in_url or b"origin" in request.headers):
+            raise Refused(
+                "secret_key_exposed",
+                "This is a secret key and it came "
+                + ("in a URL" if in_url else "from a browser")
+                + ". Revoke it, and send from browsers with the write key.",
+            )
+
+    async def _step_admit(self, request: _Request) -> None:
+        if self.is_stopping:
+            raise Refused("shutting_down")
+        limits = request.workspace.limits
+        if limits.requests_per_minute is not None:
+            request.rate_headers = self._rates.take(request.key.id, limits.requests_per_minute)
+        received_ms = self._receive_time()
+        self._check_quota(request, received_ms)
+        length = _content_length(request)
+        if length > BODY_BYTES_MAX:
+            raise Refused(
+                "body_too_large",
+                f"The body has {length} bytes; at most {BODY_BYTES_MAX}. Send smaller batches.",
+                headers={"Connection": "close"},
+            )
+        self._reserve(request, length)
+        is_write = request.key.key_class == "write"
+        key_class = events.WRITE if is_write else events.SECRET
+        request.edge = events.Edge(
+            request.workspace.id,
+            key_class,
+            received_ms,
+            request.workspace.timezone,
+            self._claims_of(request.workspace.id, key_class),
+            request.workspace.secret_only_events,
+            *(_client(request) if is_write else (None, None)),
+        )
+
+    async def _step_read(self, request: _Request) -> None:
+        message = None
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                message = await request.receive()
+                if not message.get("more_body", False):
+                    _refuse_disconnect(message)
+                    request.body = message.get("body", b"")
+                    return
+                request.body = await self._read_rest(request, message)
+        except TimeoutError:
+            raise Refused("request_timeout", headers={"Connection": "close"}) from None
+
+    async def _step_unpack(self, request: _Request) -> None:
+        charset = _charset(request.headers.get(b"content-type", b""))
+        if charset not in ("", "utf-8", "utf8", "us-ascii"):
+            raise Refused("unsupported_encoding", f"Charset {charset[:40]!r} is not UTF-8.")
+        encoding = request.headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        if encoding in ("", "identity"):
+            return
+        if len(request.body) > _LARGE_BODY_BYTES:
+            request.body = await asyncio.to_thread(unpack, request.body, encoding, BODY_BYTES_MAX)
+        else:
+            request.body = unpack(request.body, encoding, BODY_BYTES_MAX)
+        self._reserve(request, len(request.body))
+
+    async def _step_decode(self, request: _Request) -> None:
+        if request.path != BATCH:
+            request.items = (events.decode_item(request.body),)
+            if request.path == IDENTIFY and request.items[0][0] is not None:
+                _check_identify(request.items[0][0])
+            return
+        if b"idempotency-key" in request.headers:
+            raise Refused(
+                "invalid_parameter",
+                "A batch has no Idempotency-Key; give each event its own messageId.",
+                field="Idempotency-Key",
+            )
+        decoded = events.decode_batch(request.body)
+        if isinstance(decoded, Rejection):
+            raise Refused(decoded.code, decoded.message, field=decoded.field)
+        if not decoded:
+            raise Refused("batch_empty", field="events")
+        if len(decoded) > request.workspace.limits.batch_max:
+            raise Refused(
+                "batch_too_large",
+                f"The batch holds {len(decoded)} events; at most"
+                f" {request.workspace.limits.batch_max}. Nothing was stored.",
+                field="events",
+            )
+        request.items = decoded
+
+    async def _step_check(self, request: _Request) -> None:
+        idempotency_key = None
+        if header := request.headers.get(b"idempotency-key"):
+            idempotency_key = header.decode("latin-1")
+        is_batch = request.path == BATCH
+        for index, (item, sent, found) in enumerate(request.items):
+            if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1:
+                await asyncio.sleep(0)
+            place = index if is_batch else None
+            if item is None:
+                self._keep_rejected(request, sent, found, place)
+                continue
+            accepted = events.normalise(item, request.edge, idempotency_key=idempotency_key)
+            if isinstance(accepted, Rejection):
+                self._keep_rejected(request, events.sent_again(item), accepted, place)
+                continue
+            if found:
+                accepted.warnings = [*found, *accepted.warnings]
+            if request.edge.key_class == events.WRITE:
+                self._limit_links(accepted, request.edge)
+            request.rows.append(accepted.row)
+            request.row_indexes.append(index)
+            for warned in accepted.warnings:
+                request.warnings.append(
+                    warned if place is None else events.Warned(warned.code, warned.field, place)
+                )
+
+    async def _step_append(self, request: _Request) -> None:
+        if not request.rows:
+            return
+        try:
+            request.result = await self._log.append(request.rows, len(request.body))
+        except (LogFullError, LogBusyError) as error:
+            if len(request.rejections) == len(request.items):
+                return  # nothing was to be accepted; its sender still learns what to fix
+            if isinstance(error, LogFullError):
+                raise Refused("storage_full", headers={"Retry-After": "30"}) from None
+            raise Refused("overloaded") from None
+
+    async def _step_answer(self, request: _Request) -> None:
+        result = request.result
+        duplicates = result.duplicates if result else ()
+        if not (duplicates or request.rejections or request.warnings):
+            if request.path != BATCH:
+                request.answer = _ACCEPTED_ONE if request.path == TRACK else _IDENTIFIED
+            else:
+                request.answer = b'{"status":"ok","received":%d}' % len(request.items)
+            return
+        is_batch = request.path == BATCH
+        accepted = len(request.items) - len(request.rejections)
+        if accepted == 0:
+            raise _AllRejected(request)
+        warnings = list(request.warnings)
+        for duplicate in result.different if result else ():
+            place = request.row_indexes[duplicate] if is_batch else None
+            warnings.append(events.Warned("duplicate_differs", "messageId", place))
+        answer: dict[str, Any] = {"status": "ok"}
+        if request.path != IDENTIFY:
+            answer["received"] = accepted
+        if duplicates:
+            answer["duplicates"] = len(duplicates)
+        if request.rejections:
+            answer["rejected"] = request.rejections
+        if warnings:
+            answer["warnings"] = warnings
+        request.answer = msgspec.json.encode(answer)
+
+    # --- what the steps use ---
+
+    def _receive_time(self) -> int:
+        """Return the time of receipt, which never goes back: partitions and `as_of` stand on it."""
+        now_ms = self._clock.now_ms()
+        if now_ms < self._last_received_ms:
+            if now_ms < self._last_received_ms - CLOCK_STEP_BACK_MS_MAX:
+                raise Refused("clock_invalid", headers={"Retry-After": "10"})
+            now_ms = self._last_received_ms
+        self._last_received_ms = now_ms
+        return now_ms
+
+    def _claims_of(self, workspace_id: int, key_class: int) -> events.Claims:
+        scope = (workspace_id, key_class)
+        claims = self._claims.get(scope)
+        if claims is None:
+            claims = events.claims_of(self._log.claim_key, workspace_id, key_class)
+            self._claims[scope] = claims
+        return claims
+
+    def _check_quota(self, request: _Request, received_ms: int) -> None:
+        limits = request.workspace.limits
+        if limits.events_per_month is None:
+            return
+        if self._log.usage(request.workspace.id, received_ms) < limits.events_per_month:
+            return
+        if limits.enforce_quota:
+            wait_s = _seconds_to_next_month(received_ms)
+            raise Refused("quota_exceeded", headers={"Retry-After": str(wait_s)})
+        request.warnings.append(events.Warned("quota_exceeded", "events"))
+
+    def _reserve(self, request: _Request, size: int) -> None:
+        """Count a request's bytes against what all bodies together may hold."""
+        more = size - request.reserved_bytes
+        if more <= 0:
+            return
+        if self._bodies_bytes and self._bodies_bytes + more > BODIES_BYTES_MAX:
+            raise Refused("overloaded")
+        request.reserved_bytes = size
+        self._bodies_bytes += more
+
+    async def _read_rest(self, request: _Request, message: MutableMapping[str, Any]) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            _refuse_disconnect(message)
+            part = message.get("body", b"")
+            size += len(part)
+            if size > BODY_BYTES_MAX:
+                raise Refused(
+                    "body_too_large",
+                    f"The body has more than {BODY_BYTES_MAX} bytes. Send smaller batches.",
+                    headers={"Connection": "close"},
+                )
+            self._reserve(request, size)
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+            message = await request.receive()
+
+    def _keep_rejected(
+        self, request: _Request, sent: Any, rejection: Rejection, index: int | None
+    ) -> None:
+        if index is not None:
+            rejection = Rejection(rejection.code, rejection.message, rejection.field, index)
+        request.rejections.append(rejection)
+        if sent is None:  # the body was no JSON, so there is no event to keep
+            return
+        edge = request.edge
+        request.rows.append(
+            events.RejectedRow(
+                edge.workspace_id,
+                edge.key_class,
+                edge.received_ms,
+                rejection.code,
+                rejection.message,
+                rejection.field or "",
+                events.sent_text(sent),
+            )
+        )
+        request.row_indexes.append(index or 0)
+
+    def _limit_links(self, accepted: events.Accepted, edge: events.Edge) -> None:
+        row = accepted.row
+        if row.user_id and row.anonymous_id and not self._links.allow(edge, row):
+            row.links = False
+            accepted.warnings = [
+                *accepted.warnings,
+                events.Warned("link_limited", "anonymousId"),
+            ]
+
+
+# Above this, unpacking would hold up other requests for more than a millisecond or two.
+_LARGE_BODY_BYTES = 128 * 1024
+
+
+class _AllRejected(Refused):
+    """No event of the request was accepted; the answer is a 400 that lists why."""
+
+    def __init__(self, request: _Request) -> None:
+        first = request.rejections[0]
+        if request.path == BATCH:
+            super().__init__("batch_rejected")
+        else:
+            super().__init__(first.code, first.message, field=first.field)
+
+
+class _Rates:
+    """Requests per minute and key: a window of a minute that starts with its first request."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._windows: dict[int, tuple[float, int]] = {}
+
+    def take(self, key_id: int, limit: int) -> list[Header]:
+        """Count one request; return the headers that say what is left. Raises rate_limited."""
+        now_s = self._clock.monotonic_s()
+        started, used = self._windows.get(key_id, (now_s, 0))
+        if now_s - started >= 60:
+            started, used = now_s, 0
+        self._windows[key_id] = (started, min(used + 1, limit))
+        reset_s = max(1, round(started + 60 - now_s))
+        left = max(0, limit - used - 1)
+        headers = {
+            "RateLimit-Limit": str(limit),
+            "RateLimit-Remaining": str(left),
+            "RateLimit-Reset": str(reset_s),
+        }
+        if used >= limit:
+            raise Refused("rate_limited", headers={**headers, "Retry-After": str(reset_s)})
+        return [(name.encode(), value.encode()) for name, value in headers.items()]
+
+
+class _LinkLimit:
+    """How many anonymous ids the public key may join to one user within an hour."""
+
+    def __init__(self) -> None:
+        self._users: OrderedDict[tuple[int, str], tuple[int, set[str]]] = OrderedDict()
+
+    def allow(self, edge: events.Edge, row: events.TrackRow | events.IdentifyRow) -> bool:
+        """Count a link; False if the user already has its share this hour."""
+        user = (edge.workspace_id, row.user_id)
+        started, joined = self._users.pop(user, (edge.received_ms, set()))
+        if edge.received_ms - started >= _HOUR_MS:
+            started, joined = edge.received_ms, set()
+        allowed = row.anonymous_id in joined or len(joined) < LINKS_PER_USER_HOUR_MAX
+        if allowed:
+            joined.add(row.anonymous_id)
+        self._users[user] = (started, joined)
+        if len(self._users) > _LINK_USERS_REMEMBERED:
+            self._users.popitem(last=False)
+        return allowed
+
+
+def _check_identify(item: events.WireItem) -> None:
+    item.type = "identify"
+
+
+def _key_in_query(query: bytes) -> str:
+    if b"key=" not in query:
+        return ""
+    return parse_qs(query.decode("latin-1")).get("key", [""])[0]
+
+
+def _content_length(request: _Request) -> int:
+    text = request.headers.get(b"content-length", b"0")
+    return int(text) if text.isdigit() else 0
+
+
+def _charset(content_type: bytes) -> str:
+    if b"charset" not in content_type.lower():
+        return ""
+    for part in content_type.decode("latin-1").lower().split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip() == "charset":
+            return value.strip().strip("\"'")
+    return ""
+
+
+def _client(request: _Request) -> tuple[str | None, str | None]:
+    client = request.scope.get("client")
+    agent = request.headers.get(b"user-agent")
+    return (client[0] if client else None, agent.decode("latin-1") if agent else None)
+
+
+def _refuse_disconnect(message: MutableMapping[str, Any]) -> None:
+    if message["type"] == "http.disconnect":
+        raise Disconnected
+
+
+def _seconds_to_next_month(now_ms: int) -> int:
+    year, month = time.gmtime(now_ms / 1000)[:2]
+    following = (year + month // 12, month % 12 + 1, 1, 0, 0, 0)
+    return max(1, calendar.timegm(following) - now_ms // 1000)
+
+
+async def _send_refusal(send: Send, request: _Request, refused: Refused) -> None:
+    if isinstance(refused, _AllRejected) and request.path == BATCH:
+        body = msgspec.json.encode(
+            {"error": refused.rejection, "received": 0, "rejected": request.rejections}
+        )
+    else:
+        body = error_body(refused.rejection)
+    headers = [_JSON, (b"content-length", b"%d" % len(body)), *_CORS]
+    headers += [(name.lower().encode(), value.encode()) for name, value in refused.headers.items()]
+    await _send(send, refused.kind.status, body, headers)
+
+
+async def _send(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

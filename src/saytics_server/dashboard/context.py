@@ -1,0 +1,51 @@
+"""What the pages are given by the server that serves them, and nothing else they may reach for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from saytics_server.accounts import Accounts
+    from saytics_server.clock import Clock
+    from saytics_server.store import Store
+
+
+class Live(Protocol):
+    """The newest accepted events, from memory."""
+
+    def recent(self, workspace_id: int, after_position: int, limit: int) -> list[dict[str, Any]]:
+        """Return events past a position, newest first, each in the public API's shape."""
+        ...
+
+    def last_position(self, workspace_id: int) -> int:
+        """Return the position of the newest event; 0 if none ever arrived."""
+        ...
+
+
+def _peer(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+class DashboardContext(msgspec.Struct):
+    """The parts the pages stand on.
+
+    `public_url` answers the address users reach this server at; `client_address` the one a request
+    came from, for which failed logins are counted.
+    The package paths are where this server serves its own SDKs; pip takes a wheel only under its
+    full file name, so that path carries the version.
+    """
+
+    accounts: Accounts
+    store: Store
+    live: Live
+    clock: Clock
+    public_url: Callable[[Request], str]
+    secure_cookies: bool
+    client_address: Callable[[Request], str] = _peer
+    node_package_path: str = "/sdk/node.tgz"
+    python_package_path: str = "/sdk/saytics-0.1.0-py3-none-any.whl"

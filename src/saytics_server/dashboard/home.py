@@ -1,0 +1,385 @@
+"""The start page: what has arrived, how much, by whom; and how to send the first event.
+
+The page itself asks no report, so it is there at once; each figure loads on its own. The address
+holds the whole question: workspace, range, and which active users are shown.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from saytics_server import event as event_module
+from saytics_server.accounts import Workspace
+from saytics_server.dashboard import figures, set_up
+from saytics_server.dashboard.arrivals import (
+    ROWS_MAX,
+    ArrivalRow,
+    Arrivals,
+    EventDetail,
+    arrivals,
+    event_detail,
+)
+from saytics_server.dashboard.context import DashboardContext
+from saytics_server.dashboard.render import no_news, redirect, render
+from saytics_server.dashboard.visitor import Visitor, check_form_token, read_form
+from saytics_server.errors import Refused
+from saytics_server.query import event_list
+from saytics_server.query.model import Frame
+
+RANGES_DAYS = (7, 30, 90)
+_DEFAULT_DAYS = 30
+_DEFAULT_PEOPLE = "dau"
+# More than memory ever holds of one workspace.
+LIVE_ROWS_MAX = 1000
+# May make keys; the roles below may not.
+_ADMINISTRATOR = "admin"
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One of several links, of which one is where the reader is."""
+
+    label: str
+    address: str
+    selected: bool
+    fragment_address: str = ""
+    note: str = ""
+
+
+class Question(msgspec.Struct, frozen=True):
+    """What the address of the home page asks."""
+
+    workspace: str
+    days: int
+    people: str
+
+    def address(self, path: str = "/", **changes: Any) -> str:
+        """Return the address of this question with `changes`, at the page or one of its parts."""
+        asked = msgspec.structs.replace(self, **changes)
+        return f"{path}?{urlencode(msgspec.structs.asdict(asked))}"
+
+
+class Shell(msgspec.Struct, frozen=True):
+    """What frames every page for members."""
+
+    email: str
+    csrf_token: str
+    workspace: str
+    demo: bool
+    home_address: str
+    workspaces: list[Choice]
+
+
+class HomePage(msgspec.Struct, frozen=True):
+    """The whole start page before its figures have come."""
+
+    shell: Shell
+    days: int
+    zone: str
+    ranges: list[Choice]
+    events_address: str
+    people_address: str
+    top_address: str
+    arrivals: Arrivals
+    set_up: set_up.SetUpPanel
+
+
+class FigureFragment(msgspec.Struct, frozen=True):
+    """One chart, where to ask for it again, and the links whose address depends on it."""
+
+    figure: figures.Figure
+    address: str
+    metrics: list[Choice]
+    ranges: list[Choice]
+
+
+class TopEventsFragment(msgspec.Struct, frozen=True):
+    """The most frequent events, and where to ask for them again."""
+
+    top: figures.TopEvents
+    address: str
+
+
+class FirstEvent(msgspec.Struct, frozen=True):
+    """The event that ended the waiting."""
+
+    row: ArrivalRow
+    zone: str
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """One request of a member: who asks, of which workspace, with which question."""
+
+    request: Request
+    context: DashboardContext
+    member: Visitor
+    workspace: Workspace
+    question: Question
+
+
+def _visit(
+    request: Request, context: DashboardContext, member: Visitor, slug: str | None = None
+) -> Visit:
+    """Read the question of a request; what the address asks wrongly falls back to the default.
+
+    `slug` is the workspace where the address does not say it. Raises Refused("not_found").
+    """
+    if not member.memberships:
+        raise Refused("not_found", "Your account is a member of no workspace yet.")
+    asked = request.query_params
+    workspace = member.workspace(slug or asked.get("workspace"))
+    days = next((days for days in RANGES_DAYS if str(days) == asked.get("days")), _DEFAULT_DAYS)
+    people = asked.get("people", _DEFAULT_PEOPLE)
+    if people not in figures.PEOPLE_METRICS:
+        people = _DEFAULT_PEOPLE
+    return Visit(request, context, member, workspace, Question(workspace.slug, days, people))
+
+
+async def show_home(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    """GET /."""
+    visit = _visit(request, context, member)
+    if "workspace" not in request.query_params:
+        # So that the address says which workspace the numbers are of.
+        return redirect(visit.question.address())
+    return render("home.html", await run_in_threadpool(_home_page, visit))
+
+
+def _home_page(visit: Visit) -> HomePage:
+    live, workspace, question = visit.context.live, visit.workspace, visit.question
+    # The position first: what arrives in between then comes with the first poll, not never.
+    last_position = live.last_position(workspace.id)
+    events = live.recent(workspace.id, 0, ROWS_MAX)
+    if not events:
+        # Memory holds only what came lately; the store knows whether anything ever did.
+        events = _stored_events(visit, [("limit", str(ROWS_MAX))])
+    return HomePage(
+        shell=_shell(visit),
+        days=question.days,
+        zone=workspace.timezone,
+        ranges=_ranges(question),
+        events_address=question.address("/home/events-per-day"),
+        people_address=question.address("/home/active-users"),
+        top_address=question.address("/home/top-events"),
+        arrivals=arrivals(events, workspace, last_position, visit.context.clock.now_ms()),
+        set_up=_panel(visit, waiting=not events),
+    )
+
+
+def _shell(visit: Visit) -> Shell:
+    return Shell(
+        email=visit.member.account.email,
+        csrf_token=visit.member.session.csrf_token,
+        workspace=visit.workspace.name,
+        demo=visit.workspace.demo,
+        home_address=visit.question.address(),
+        workspaces=[
+            Choice(
+                membership.workspace.name,
+                visit.question.address(workspace=membership.workspace.slug),
+                membership.workspace.id == visit.workspace.id,
+                note="demo" if membership.workspace.demo else "",
+            )
+            for membership in visit.member.memberships
+        ],
+    )
+
+
+def _ranges(question: Question) -> list[Choice]:
+    return [
+        Choice(f"{days} days", question.address(days=days), days == question.days)
+        for days in RANGES_DAYS
+    ]
+
+
+# The figures
+
+
+def _period(visit: Visit) -> figures.Period:
+    return figures.Period(
+        visit.workspace, visit.question.days, visit.context.clock.now_ms(), _way_out(visit)
+    )
+
+
+def _way_out(visit: Visit) -> figures.WayOut:
+    if visit.context.live.last_position(visit.workspace.id) == 0:
+        return figures.WayOut("No event has arrived lately.", "Send an event", "#set-up")
+    why = f"No event is from the last {visit.question.days} days."
+    longest = max(RANGES_DAYS)
+    if visit.question.days < longest:
+        address = visit.question.address(days=longest)
+        return figures.WayOut(why, f"Look at {longest} days", address)
+    return figures.WayOut(why, "Send an event", "#set-up")
+
+
+async def show_events_per_day(
+    request: Request, context: DashboardContext, member: Visitor
+) -> Response:
+    """GET /home/events-per-day: the bars."""
+    visit = _visit(request, context, member)
+    figure = await run_in_threadpool(figures.events_per_day, context.store, _period(visit))
+    address = visit.question.address("/home/events-per-day")
+    return render("figure.html", FigureFragment(figure, address, metrics=[], ranges=[]))
+
+
+async def show_active_users(
+    request: Request, context: DashboardContext, member: Visitor
+) -> Response:
+    """GET /home/active-users: the line, and the switch between daily, weekly and monthly."""
+    visit = _visit(request, context, member)
+    question = visit.question
+    figure = await run_in_threadpool(
+        figures.active_persons, context.store, _period(visit), question.people
+    )
+    metrics = [
+        Choice(
+            called,
+            question.address(people=metric),
+            metric == question.people,
+            question.address("/home/active-users", people=metric),
+        )
+        for metric, (called, _, _) in figures.PEOPLE_METRICS.items()
+    ]
+    address = question.address("/home/active-users")
+    return render("figure.html", FigureFragment(figure, address, metrics, _ranges(question)))
+
+
+async def show_top_events(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    """GET /home/top-events: the table."""
+    visit = _visit(request, context, member)
+    found = await run_in_threadpool(figures.most_frequent, context.store, _period(visit))
+    address = visit.question.address("/home/top-events")
+    return render("top_events.html", TopEventsFragment(found, address))
+
+
+# What has arrived
+
+
+async def show_arrivals(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    """GET /home/arrivals?after=POSITION: the rows since then, or 204."""
+    workspace = _visit(request, context, member).workspace
+    after = _position(request.query_params.get("after", ""))
+    events = await run_in_threadpool(context.live.recent, workspace.id, after, ROWS_MAX)
+    if not events:
+        return no_news()
+    fragment = arrivals(events, workspace, after, context.clock.now_ms(), polled=True)
+    return render("arrivals_news.html", fragment, headers={"HX-Trigger": "arrived"})
+
+
+def _position(text: str) -> int:
+    # Positions are 64-bit; a longer number is nobody's.
+    if not text.isascii() or not text.isdigit() or len(text) > 20:
+        raise Refused("invalid_parameter", "after is a position in the log.", field="after")
+    return int(text)
+
+
+def _stored_events(visit: Visit, parameters: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    frame = Frame(
+        workspace_id=visit.workspace.id,
+        timezone=visit.workspace.timezone,
+        week_start=visit.workspace.week_start,
+        now_ms=visit.context.clock.now_ms(),
+    )
+    answer = event_list.run(visit.context.store, event_list.parse(parameters, frame))
+    events: list[dict[str, Any]] = answer["data"]
+    return events
+
+
+async def show_first_event(
+    request: Request, context: DashboardContext, member: Visitor
+) -> Response:
+    """GET /home/first-event: 204 while waiting, then the event that came."""
+    workspace = _visit(request, context, member).workspace
+    events = await run_in_threadpool(context.live.recent, workspace.id, 0, ROWS_MAX)
+    if not events:
+        return no_news()
+    shown = arrivals(events[-1:], workspace, 0, context.clock.now_ms())
+    return render("first_event.html", FirstEvent(shown.rows[0], shown.zone))
+
+
+async def show_event(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    """GET /home/event?id=…&event=…&at=…: one event in full; name and time find it in the store."""
+    visit = _visit(request, context, member)
+    return render("event_detail.html", await run_in_threadpool(_find_event, visit))
+
+
+def _find_event(visit: Visit) -> EventDetail:
+    asked_id, event_name, at = (
+        visit.request.query_params.get(name, "") for name in ("id", "event", "at")
+    )
+    try:
+        position = event_module.position_of(asked_id)
+    except ValueError:
+        raise Refused("not_found", "That is not the id of an event.") from None
+    events = visit.context.live.recent(visit.workspace.id, position - 1, LIVE_ROWS_MAX)
+    if not any(event["id"] == asked_id for event in events):
+        events = _stored_events(visit, [("event", event_name), ("from", at), ("to", at)])
+    for event in events:
+        if event["id"] == asked_id:
+            return event_detail(event, visit.workspace)
+    raise Refused("not_found", "This event is no longer kept.")
+
+
+# Keys and snippets
+
+
+def _panel(
+    visit: Visit, *, waiting: bool, new_key: set_up.NewKey | None = None
+) -> set_up.SetUpPanel:
+    context, request = visit.context, visit.request
+    place = set_up.Place(
+        context.public_url(request).rstrip("/"),
+        context.node_package_path,
+        context.python_package_path,
+    )
+    write_key, secret_keys = set_up.key_names(context.accounts.keys(visit.workspace.id))
+    return set_up.SetUpPanel(
+        workspace_slug=visit.workspace.slug,
+        csrf_token=visit.member.session.csrf_token,
+        write_key=write_key,
+        secret_keys=secret_keys,
+        new_key=new_key,
+        may_create_keys=_may_create_keys(visit),
+        snippets=set_up.snippets(
+            place,
+            write_key,
+            new_key.full if new_key else set_up.SECRET_KEY_PLACE,
+            request.cookies.get(set_up.LANGUAGE_COOKIE, ""),
+        ),
+        waiting=waiting,
+        wait_address=visit.question.address("/home/first-event"),
+    )
+
+
+def _may_create_keys(visit: Visit) -> bool:
+    return any(
+        membership.role == _ADMINISTRATOR
+        for membership in visit.member.memberships
+        if membership.workspace.id == visit.workspace.id
+    )
+
+
+async def create_secret_key(
+    request: Request, context: DashboardContext, member: Visitor
+) -> Response:
+    """POST /keys: a new secret key, shown in this one answer and never again."""
+    form = await read_form(request)
+    check_form_token(request, form, member.session.csrf_token)
+    visit = _visit(request, context, member, form.get("workspace"))
+    if not _may_create_keys(visit):
+        raise Refused("insufficient_scope", "Only administrators of the workspace create keys.")
+    name = " ".join(form.get("name", "").split()) or "Secret key"
+    panel = await run_in_threadpool(
+        _panel_with_new_key, visit, name[: set_up.KEY_NAME_CHARACTERS_MAX]
+    )
+    return render("keys_and_snippets.html", panel)
+
+
+def _panel_with_new_key(visit: Visit, name: str) -> set_up.SetUpPanel:
+    key, full = visit.context.accounts.create_key(visit.workspace.id, "secret", name)
+    # The answer replaces keys and snippets only, not the state of waiting above them.
+    return _panel(visit, waiting=False, new_key=set_up.NewKey(key.name, full))

@@ -1,0 +1,269 @@
+"""The demo's events in the forms that others take: wire items, batch bodies, rows of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import numpy as np
+
+from saytics_server.demo import story
+from saytics_server.demo.dice import Dice
+from saytics_server.demo.history import History, Moments
+from saytics_server.demo.population import Accounts, Calendar, Visitors, make_accounts
+from saytics_server.demo.render import Lines, Renderer
+from saytics_server.event import SECRET, Claims, IdentifyRow, TrackRow, claims_of
+
+WireItem = dict[str, Any]
+
+EVENTS_DEFAULT = 300_000
+DAYS_DEFAULT = 90
+# So many events per person make sessions of a plausible length over 90 days.
+EVENTS_PER_PERSON = 15
+# Enough for steady work, few enough that a batch is answered in a blink.
+BATCH_EVENTS = 1000
+# Small blocks keep the text in the processor's cache and the memory flat.
+_BLOCK_EVENTS = 8000
+# A rehearsal with so many persons tells how many events a history has, to about 2 %.
+_REHEARSAL_PERSONS = 40_000
+_REHEARSAL_EVENTS_PER_SESSION = 4.0
+_LEAST_EVENTS_PER_SESSION = 0.25
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """How large a sample company, until when. `events` is met to a few per cent.
+
+    `persons` counts visitors, too; by default as many as make sessions of a plausible length.
+    """
+
+    end_ms: int
+    seed: int = 1
+    days: int = DAYS_DEFAULT
+    events: int = EVENTS_DEFAULT
+    persons: int | None = None
+
+    @property
+    def person_count(self) -> int:
+        """The number of persons, whether given or not."""
+        return self.persons or max(20, self.events // EVENTS_PER_PERSON)
+
+
+class _Company:
+    """A plan's population, ready to be played."""
+
+    def __init__(self, plan: DemoPlan) -> None:
+        self._seed = plan.seed
+        self._calendar = Calendar(plan.days, plan.end_ms)
+        self._dice = Dice(plan.seed)
+        before = int(plan.person_count * story.CUSTOMERS_BEFORE)
+        self._visitors = Visitors(plan.person_count - before, self._calendar, self._dice)
+        self._accounts = make_accounts(self._visitors, before, self._calendar, self._dice)
+
+    def play(self, events_per_session: float) -> Iterator[Moments]:
+        """Yield the company's moments in time order."""
+        return History(
+            self._visitors, self._accounts, self._calendar, self._dice, events_per_session
+        ).play()
+
+    def renderer(self) -> Renderer:
+        """Return who puts this company's moments into words."""
+        return Renderer(self._visitors, self._accounts, self._dice, self._seed)
+
+
+def _events_per_session(plan: DemoPlan) -> float:
+    """Find by rehearsal how busy sessions must be for the plan's number of events.
+
+    The number of events is a line over this: some happen anyway, the others in sessions.
+    """
+    persons = min(plan.person_count, _REHEARSAL_PERSONS)
+    company = _Company(replace(plan, persons=persons))
+
+    def count(events_per_session: float) -> int:
+        return sum(len(moments.time_ms) for moments in company.play(events_per_session))
+
+    anyway = count(0.0)
+    each = (count(_REHEARSAL_EVENTS_PER_SESSION) - anyway) / _REHEARSAL_EVENTS_PER_SESSION
+    wanted = plan.events * persons / plan.person_count
+    return max((wanted - anyway) / max(each, 1.0), 0.0)
+
+
+def _lines(plan: DemoPlan, block_events: int) -> Iterator[Lines]:
+    """Yield the plan's events in words, in time order, in blocks of about this size."""
+    if plan.days < 1 or plan.events < 1 or plan.person_count < 1:
+        raise ValueError("days, events and persons must be at least 1")
+    company = _Company(plan)
+    renderer = company.renderer()
+    for moments in company.play(_events_per_session(plan)):
+        for start in range(0, len(moments.time_ms), block_events):
+            yield renderer.lines(moments.chosen(slice(start, start + block_events)))
+
+
+# --- wire -------------------------------------------------------------------------------------
+
+
+def generate(plan: DemoPlan) -> Iterator[list[WireItem]]:
+    """Yield the events as `POST /v1/events/batch` takes them, in time order and batches."""
+    for texts in _wire_texts(plan):
+        yield [msgspec.json.decode(text) for text in texts]
+
+
+def run_demo(
+    post: Callable[[bytes], object],
+    plan: DemoPlan,
+    on_progress: Callable[[int], object] = lambda sent: None,
+) -> int:
+    """Post the plan's events as batch bodies and return how many were sent.
+
+    `post` takes a body and raises if it was not accepted; `on_progress` is told the number of
+    events of each batch after it. With a secret key: the history is older than a write key may say.
+    """
+    sent = 0
+    for texts in _wire_texts(plan):
+        post(('{"events":[' + ",".join(texts) + "]}").encode())
+        sent += len(texts)
+        on_progress(len(texts))
+    return sent
+
+
+def _wire_texts(plan: DemoPlan) -> Iterator[list[str]]:
+    waiting: list[str] = []
+    for lines in _lines(plan, _BLOCK_EVENTS):
+        waiting += map(_wire_text, *lines)
+        while len(waiting) >= BATCH_EVENTS:
+            yield waiting[:BATCH_EVENTS]
+            waiting = waiting[BATCH_EVENTS:]
+    if waiting:
+        yield waiting
+
+
+def _wire_text(  # noqa: PLR0913 - the fields of Lines
+    event: str,
+    user_id: str,
+    anonymous_id: str,
+    timestamp_ms: int,  # noqa: ARG001 - the wire writes it as text
+    timestamp: str,
+    properties: str,
+    context: str,
+    message_id: str,
+) -> str:
+    """Return one item of a batch. No name or id of the story needs escaping in JSON."""
+    ids = f'"userId":"{user_id}",' if user_id else ""
+    if anonymous_id:
+        ids += f'"anonymousId":"{anonymous_id}",'
+    when = f'"timestamp":"{timestamp}","messageId":"{message_id}"'
+    if event:
+        said = f'"properties":{properties},"context":{context}'
+        return f'{{"event":"{event}",{ids}{when},{said}}}'
+    return f'{{"type":"identify",{ids}{when},"traits":{properties}}}'
+
+
+# --- log --------------------------------------------------------------------------------------
+
+
+def generate_rows(
+    plan: DemoPlan,
+    *,
+    workspace_id: int,
+    claim_key: bytes,
+    received_ms: int | None = None,
+    block_events: int = _BLOCK_EVENTS,
+) -> Iterator[list[TrackRow | IdentifyRow]]:
+    """Yield the events as the rows that sending them with a secret key would put into the log.
+
+    `received_ms` is the time of receipt; without it each block is received when its last event
+    happens, so that months of history lie in the store as if they had come in day by day.
+    """
+    claims = claims_of(claim_key, workspace_id, SECRET)
+    encoded = _EncodedTexts()
+    for lines in _lines(plan, block_events):
+        block_ms = received_ms or lines.timestamp_ms[-1]
+        yield [
+            _track_row(workspace_id, block_ms, claims, encoded, *line)
+            if line[0]
+            else _identify_row(workspace_id, block_ms, claims, *line)
+            for line in zip(*lines, strict=True)
+        ]
+
+
+def _track_row(  # noqa: PLR0913 - the fields of Lines, and what all rows share
+    workspace_id: int,
+    received_ms: int,
+    claims: Claims,
+    encoded: _EncodedTexts,
+    event: str,
+    user_id: str,
+    anonymous_id: str,
+    timestamp_ms: int,
+    timestamp: str,
+    properties: str,
+    context: str,
+    message_id: str,
+) -> TrackRow:
+    """Return what event.normalise gives for the same item, without its checks."""
+    properties_text = properties.encode()
+    digest = claims()
+    digest.update(message_id.encode())
+    said = f"{event}\0{user_id}\0{anonymous_id}\0{timestamp}"
+    return TrackRow(
+        workspace_id,
+        SECRET,
+        received_ms,
+        event,
+        user_id,
+        anonymous_id,
+        timestamp_ms,
+        None,
+        message_id,
+        digest.digest(),
+        crc32(properties_text, crc32(said.encode())),
+        properties_text,
+        encoded[context],
+        b"",
+        b"",
+        True,  # noqa: FBT003 - positional on the hot path
+    )
+
+
+def _identify_row(  # noqa: PLR0913
+    workspace_id: int,
+    received_ms: int,
+    claims: Claims,
+    event: str,
+    user_id: str,
+    anonymous_id: str,
+    timestamp_ms: int,
+    timestamp: str,
+    traits: str,
+    context: str,  # noqa: ARG001 - an identify call has none
+    message_id: str,
+) -> IdentifyRow:
+    """Return what event.normalise gives for the same item, without its checks."""
+    traits_text = traits.encode()
+    digest = claims()
+    digest.update(message_id.encode())
+    said = f"{event}\0{user_id}\0{anonymous_id}\0{timestamp}"
+    return IdentifyRow(
+        workspace_id,
+        SECRET,
+        received_ms,
+        user_id,
+        anonymous_id,
+        timestamp_ms,
+        message_id,
+        digest.digest(),
+        crc32(traits_text, crc32(said.encode())),
+        traits_text,
+        True,  # noqa: FBT003
+    )
+
+
+class _EncodedTexts(dict[str, bytes]):
+    """UTF-8 of texts of which there are few, made once and shared by all rows that have them."""
+
+    def __missing__(self, text: str) -> bytes:
+        encoded = self[text] = text.encode()
+        return encoded

@@ -1,0 +1,197 @@
+"""A block: the rows of the log's records as columns of the store's tables. Pure.
+
+In: records in order. Out: one Arrow table per store table. A row's public id is its position, so
+nothing is numbered here; equal records give equal blocks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from saytics_server.event import CLAIM_BYTES, IdentifyRow, RejectedRow, Row, TrackRow
+
+Numbered = tuple[int, Row]
+
+_KEY_TYPES = ("write", "secret")
+_MS_PER_DAY = 86_400_000
+_TIME = pa.timestamp("ms", "UTC")
+
+
+class _NoPandas:
+    """Makes `import pandas` fail while it stands first among the finders of modules."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+# At its first conversion pyarrow looks whether pandas is there by importing it: a second of start
+# and 60 MB for nothing used here. It remembers the answer, so it is asked while that is blocked.
+sys.meta_path.insert(0, _NoPandas())  # type: ignore[arg-type]
+try:
+    pa.array([0])
+finally:
+    sys.meta_path.pop(0)
+
+
+def columns(rows: Sequence[Numbered]) -> dict[str, pa.Table]:
+    """Return the tables, by name, that `rows` (position, row) add to the store."""
+    tracked: list[tuple[int, TrackRow]] = []
+    identified: list[tuple[int, IdentifyRow]] = []
+    rejected: list[tuple[int, RejectedRow]] = []
+    for numbered in rows:
+        kind = numbered[1].__class__
+        if kind is TrackRow:
+            tracked.append(numbered)  # type: ignore[arg-type]
+        elif kind is IdentifyRow:
+            identified.append(numbered)  # type: ignore[arg-type]
+        else:
+            rejected.append(numbered)  # type: ignore[arg-type]
+    tables = {
+        "events": _events(tracked),
+        "identifies": _identifies(identified),
+        "traits": _traits(identified),
+        "links": _links(tracked, identified),
+        "rejected_events": _rejected(rejected),
+        # Last: an id that is stored while its event is not would turn a retry into a loss.
+        "message_ids": _message_ids(rows),
+    }
+    return {name: table for name, table in tables.items() if table.num_rows}
+
+
+def _events(rows: list[tuple[int, TrackRow]]) -> pa.Table:
+    events = [row for _, row in rows]
+    return pa.table(
+        {
+            "workspace_id": pa.array([r.workspace_id for r in events], pa.uint32()),
+            "day": pa.array([r.timestamp_ms // _MS_PER_DAY for r in events], pa.int32()).cast(
+                pa.date32()
+            ),
+            "event": pa.array([r.event for r in events], pa.string()),
+            "timestamp": pa.array([r.timestamp_ms for r in events], _TIME),
+            "position": pa.array([position for position, _ in rows], pa.uint64()),
+            "received_at": pa.array([r.received_ms for r in events], _TIME),
+            "user_id": pa.array([r.user_id for r in events], pa.string()),
+            "anonymous_id": pa.array([r.anonymous_id for r in events], pa.string()),
+            "key_type": _key_types(events),
+            "message_id": pa.array([r.message_id for r in events], pa.string()),
+            "original_timestamp": pa.array([r.original_timestamp_ms for r in events], _TIME),
+            "properties_text": pa.array([r.properties_text for r in events], pa.binary()),
+            "context_text": pa.array([r.context_text for r in events], pa.binary()),
+            "properties_column": pa.array([r.properties_column for r in events], pa.binary()),
+            "context_column": pa.array([r.context_column for r in events], pa.binary()),
+        }
+    )
+
+
+def _identifies(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
+    calls = [row for _, row in rows]
+    return pa.table(
+        {
+            "workspace_id": pa.array([r.workspace_id for r in calls], pa.uint32()),
+            "user_id": pa.array([r.user_id for r in calls], pa.string()),
+            "timestamp": pa.array([r.timestamp_ms for r in calls], _TIME),
+            "position": pa.array([position for position, _ in rows], pa.uint64()),
+            "received_at": pa.array([r.received_ms for r in calls], _TIME),
+            "key_type": _key_types(calls),
+        }
+    )
+
+
+def _traits(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
+    traits = [
+        (position, row, trait, value)
+        for position, row in rows
+        if row.traits_text != b"{}"
+        for trait, value in msgspec.json.decode(row.traits_text, type=dict[str, Any]).items()
+    ]
+    calls = [row for _, row, _, _ in traits]
+    return pa.table(
+        {
+            "workspace_id": pa.array([r.workspace_id for r in calls], pa.uint32()),
+            "trait": pa.array([trait for _, _, trait, _ in traits], pa.string()),
+            "user_id": pa.array([r.user_id for r in calls], pa.string()),
+            "timestamp": pa.array([r.timestamp_ms for r in calls], _TIME),
+            "message_id": pa.array([r.message_id for r in calls], pa.string()),
+            "position": pa.array([position for position, _, _, _ in traits], pa.uint64()),
+            "received_at": pa.array([r.received_ms for r in calls], _TIME),
+            "key_type": _key_types(calls),
+            "value": pa.array(
+                [b"" if value is None else msgspec.json.encode(value) for _, _, _, value in traits],
+                pa.binary(),
+            ),
+        }
+    )
+
+
+def _links(
+    tracked: list[tuple[int, TrackRow]], identified: list[tuple[int, IdentifyRow]]
+) -> pa.Table:
+    """Every statement that two ids are one person, less those that repeat the one before.
+
+    Within a block and per anonymous id, a run of equal links in the order of their times says no
+    more than its first: a browser that sends both ids with every event makes one row a block.
+    """
+    stated = [
+        (row.workspace_id, row.anonymous_id, row.key_class, row.timestamp_ms, row.message_id,
+         row.user_id, position, row.received_ms, cause)
+        for cause, rows in (("identify", identified), ("event", tracked))
+        for position, row in rows
+        if row.anonymous_id and row.user_id and row.links
+    ]  # fmt: skip
+    stated.sort()
+    kept = []
+    before: tuple[Any, ...] | None = None
+    for link in stated:
+        same = (link[0], link[1], link[2], link[5])
+        if same != before:
+            kept.append(link)
+        before = same
+    return pa.table(
+        {
+            "workspace_id": pa.array([link[0] for link in kept], pa.uint32()),
+            "anonymous_id": pa.array([link[1] for link in kept], pa.string()),
+            "user_id": pa.array([link[5] for link in kept], pa.string()),
+            "timestamp": pa.array([link[3] for link in kept], _TIME),
+            "message_id": pa.array([link[4] for link in kept], pa.string()),
+            "position": pa.array([link[6] for link in kept], pa.uint64()),
+            "received_at": pa.array([link[7] for link in kept], _TIME),
+            "key_type": pa.array([_KEY_TYPES[link[2]] for link in kept], pa.string()),
+            "cause": pa.array([link[8] for link in kept], pa.string()),
+        }
+    )
+
+
+def _rejected(rows: list[tuple[int, RejectedRow]]) -> pa.Table:
+    events = [row for _, row in rows]
+    return pa.table(
+        {
+            "workspace_id": pa.array([r.workspace_id for r in events], pa.uint32()),
+            "received_at": pa.array([r.received_ms for r in events], _TIME),
+            "position": pa.array([position for position, _ in rows], pa.uint64()),
+            "key_type": _key_types(events),
+            "code": pa.array([r.code for r in events], pa.string()),
+            "message": pa.array([r.message for r in events], pa.string()),
+            "field": pa.array([r.field for r in events], pa.string()),
+            "body": pa.array([r.body for r in events], pa.binary()),
+        }
+    )
+
+
+def _message_ids(rows: Sequence[Numbered]) -> pa.Table:
+    claimed = sorted((row.claim, row.content) for _, row in rows if row.claim)
+    return pa.table(
+        {
+            "id": pa.array([claim for claim, _ in claimed], pa.binary(CLAIM_BYTES)),
+            "content": pa.array([content for _, content in claimed], pa.uint32()),
+        }
+    )
+
+
+def _key_types(rows: Sequence[Row]) -> pa.Array:
+    return pa.array([_KEY_TYPES[row.key_class] for row in rows], pa.string())

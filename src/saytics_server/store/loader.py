@@ -1,0 +1,151 @@
+"""Moves the log into the store: blocks by size or age, each exactly once, also across crashes.
+
+    plan      the block's last position is written to the log durably
+    insert    one insert per table under a token made of the block's positions; durable on return
+    note      the log's checkpoint moves; from here on the records may be trimmed
+
+A crash before `note` repeats the block: the same positions give the same token, and the store drops
+what it already has. A row that the store refuses is put aside among the rejected events with the
+store's reason, and the rest of its block goes in.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+
+import pyarrow as pa
+
+from saytics_server.errors import STORE_REFUSED
+from saytics_server.event import RejectedRow, Row, TrackRow
+from saytics_server.log import Log
+from saytics_server.store import Store, StoreRefusedError
+from saytics_server.store.blocks import columns
+
+logger = logging.getLogger("saytics.loader")
+
+# A block costs 10-15 ms per table whatever its size, so it should be large; its rows are in memory
+# as objects and as columns, so it must not be huge.
+BLOCK_ROWS_MAX = 50_000
+# How long a block gathers rows once there is one: half the freshness that is left after inserting.
+BLOCK_AGE_S = 0.3
+# After the store as a whole refused a block (no memory, no disk): not at once again.
+RETRY_INTERVAL_S = 1.0
+_MESSAGE_CHARACTERS_MAX = 500
+
+
+class Loader:
+    """The thread that loads. `loaded_position` is how far reports can see."""
+
+    def __init__(self, log: Log, store: Store) -> None:
+        self._log = log
+        self._store = store
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
+        self.loaded_position, self._planned = log.reader("store")
+        self.changed = threading.Condition()
+
+    def start(self) -> None:
+        """Start loading."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Load what is in the log, within reason, and end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def wait_loaded(self, position: int, timeout_s: float) -> bool:
+        """Wait until everything up to `position` is visible in reports."""
+        with self.changed:
+            return self.changed.wait_for(lambda: self.loaded_position >= position, timeout_s)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                worked = self.load_block()
+            except StoreRefusedError as error:
+                logger.error("block not loaded, will retry: %s", error)  # noqa: TRY400
+                if self._stopping.wait(RETRY_INTERVAL_S):
+                    return
+                continue
+            except Exception:
+                # The thread must go on: the log holds everything, and the block is tried again.
+                logger.exception("loader failed, will retry")
+                if self._stopping.wait(RETRY_INTERVAL_S):
+                    return
+                continue
+            if self._stopping.is_set() and not worked:
+                return
+
+    def load_block(self) -> bool:
+        """Load the next block; False if there is nothing to load (after waiting a moment)."""
+        if self._planned <= self.loaded_position:
+            if not self._log.wait_beyond(self.loaded_position, BLOCK_AGE_S):
+                return False
+            if self._log.last_position - self.loaded_position < BLOCK_ROWS_MAX:
+                self._stopping.wait(BLOCK_AGE_S)
+        through = self._planned if self._planned > self.loaded_position else None
+        records = self._log.read(
+            self.loaded_position, rows_max=2**62 if through else BLOCK_ROWS_MAX, through=through
+        )
+        last = records[-1].last_position
+        if through is None:
+            self._log.plan("store", last)
+            self._planned = last
+        rows = [
+            (record.first_position + place, row)
+            for record in records
+            for place, row in enumerate(record.rows)
+        ]
+        token = f"{self.loaded_position + 1}-{last}"
+        by_position = dict(rows)
+        for name, table in columns(rows).items():
+            self._insert(name, table, token, by_position)
+        self._log.note_stored(last)
+        with self.changed:
+            self.loaded_position = last
+            self.changed.notify_all()
+        return True
+
+    def _insert(self, name: str, table: pa.Table, token: str, rows: Mapping[int, Row]) -> None:
+        """Insert a table, dividing it where the store refuses a row, so that only that is left out.
+
+        Each table divides on its own: what another table of the block took stays taken once.
+        """
+        try:
+            self._store.insert(name, table, token=f"{name}-{token}")
+        except StoreRefusedError as error:
+            if not error.row_fault:
+                raise
+            if table.num_rows > 1:
+                middle = table.num_rows // 2
+                self._insert(name, table.slice(0, middle), f"{token}/0", rows)
+                self._insert(name, table.slice(middle), f"{token}/1", rows)
+            else:
+                self._put_aside(name, table, token, rows, str(error))
+
+    def _put_aside(
+        self, name: str, table: pa.Table, token: str, rows: Mapping[int, Row], reason: str
+    ) -> None:
+        position = table["position"][0].as_py()
+        logger.error("the store refused a row for %s at position %d", name, position)
+        aside = columns([(position, _refused_row(rows[position], reason))])["rejected_events"]
+        self._store.insert("rejected_events", aside, token=f"aside-{name}-{token}")
+
+
+def _refused_row(row: Row, reason: str) -> RejectedRow:
+    body = b""
+    if isinstance(row, TrackRow):
+        body = row.properties_text
+    elif not isinstance(row, RejectedRow):
+        body = row.traits_text
+    return RejectedRow(
+        row.workspace_id,
+        row.key_class,
+        row.received_ms,
+        STORE_REFUSED,
+        reason[:_MESSAGE_CHARACTERS_MAX],
+        "",
+        body,
+    )

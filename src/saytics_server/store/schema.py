@@ -1,0 +1,139 @@
+"""The store's tables, as data definition, and why each is laid out as it is.
+
+Every table is partitioned by month of receipt: retention counts from receipt, and an import of ten
+years of history must not open 120 partitions in one insert. Every insert is durable when it returns
+(the fsync settings: the engine's default is to sync nothing) and carries a token, so that a block
+inserted again after a crash counts once (`non_replicated_deduplication_window`).
+"""
+
+from __future__ import annotations
+
+# 1,000 blocks at one block per 0.5 s is more than eight minutes of inserts; a crash needs one.
+_DURABLE_ONCE = (
+    "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, "
+    "fsync_part_directory = 1, min_rows_to_fsync_after_merge = 1, old_parts_lifetime = 0"
+)
+
+# Keys beyond this many distinct paths per part go to shared data: slower to read, never lost.
+JSON_PATHS_MAX = 1024
+
+_JSON = f"JSON(max_dynamic_paths = {JSON_PATHS_MAX})"
+
+TABLES: dict[str, str] = {
+    # One row per accepted event. `properties_text` is what was sent, `properties` what is asked;
+    # the latter is cast from the former unless keys or numbers had to be encoded for the column
+    # (see event.column_text). `day` is the UTC day of the event's own time: ranges prune by it.
+    "events": f"""
+        CREATE TABLE IF NOT EXISTS events (
+            workspace_id UInt32,
+            day Date,
+            event LowCardinality(String),
+            timestamp DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+            position UInt64 CODEC(DoubleDelta, ZSTD(1)),
+            received_at DateTime64(3, 'UTC') CODEC(DoubleDelta, ZSTD(1)),
+            user_id String CODEC(ZSTD(1)),
+            anonymous_id String CODEC(ZSTD(1)),
+            key_type Enum8('write' = 0, 'secret' = 1),
+            message_id String CODEC(ZSTD(1)),
+            original_timestamp Nullable(DateTime64(3, 'UTC')) CODEC(ZSTD(1)),
+            properties_text String CODEC(ZSTD(3)),
+            context_text String CODEC(ZSTD(3)),
+            properties_column String EPHEMERAL,
+            context_column String EPHEMERAL,
+            properties {_JSON}
+                DEFAULT if(properties_column = '', properties_text, properties_column)::{_JSON},
+            context {_JSON}
+                DEFAULT if(context_column = '', context_text, context_column)::{_JSON},
+            INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 1,
+            INDEX by_anonymous anonymous_id TYPE bloom_filter(0.01) GRANULARITY 1,
+            INDEX by_position position TYPE minmax GRANULARITY 1
+        )
+        ENGINE = MergeTree
+        PARTITION BY toYYYYMM(received_at)
+        ORDER BY (workspace_id, day, event, user_id, anonymous_id, timestamp, position)
+        SETTINGS {_DURABLE_ONCE}
+    """,
+    # One row per trait of each identify call; the latest wins at query time (people.py).
+    # `value` is JSON text; '' means removed by null.
+    "traits": f"""
+        CREATE TABLE IF NOT EXISTS traits (
+            workspace_id UInt32,
+            trait LowCardinality(String),
+            user_id String CODEC(ZSTD(1)),
+            timestamp DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            message_id String CODEC(ZSTD(1)),
+            position UInt64 CODEC(ZSTD(1)),
+            received_at DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            key_type Enum8('write' = 0, 'secret' = 1),
+            value String CODEC(ZSTD(3))
+        )
+        ENGINE = MergeTree
+        PARTITION BY toYYYYMM(received_at)
+        ORDER BY (workspace_id, trait, user_id, timestamp, position)
+        SETTINGS {_DURABLE_ONCE}
+    """,
+    # One row per identify call, traits or none: it makes the user known.
+    "identifies": f"""
+        CREATE TABLE IF NOT EXISTS identifies (
+            workspace_id UInt32,
+            user_id String CODEC(ZSTD(1)),
+            timestamp DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            position UInt64 CODEC(ZSTD(1)),
+            received_at DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            key_type Enum8('write' = 0, 'secret' = 1)
+        )
+        ENGINE = MergeTree
+        PARTITION BY toYYYYMM(received_at)
+        ORDER BY (workspace_id, user_id, timestamp, position)
+        SETTINGS {_DURABLE_ONCE}
+    """,
+    # One row per statement "this anonymous id is this user", from identify or from an event that
+    # carries both ids; of a block's equal consecutive ones only the first (store/loader.py).
+    "links": f"""
+        CREATE TABLE IF NOT EXISTS links (
+            workspace_id UInt32,
+            anonymous_id String CODEC(ZSTD(1)),
+            user_id String CODEC(ZSTD(1)),
+            timestamp DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            message_id String CODEC(ZSTD(1)),
+            position UInt64 CODEC(ZSTD(1)),
+            received_at DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            key_type Enum8('write' = 0, 'secret' = 1),
+            cause Enum8('identify' = 0, 'event' = 1),
+            INDEX by_user user_id TYPE bloom_filter(0.01) GRANULARITY 1
+        )
+        ENGINE = MergeTree
+        PARTITION BY toYYYYMM(received_at)
+        ORDER BY (workspace_id, anonymous_id, timestamp, position)
+        SETTINGS {_DURABLE_ONCE}
+    """,
+    # What was sent and not accepted, so that it can be shown, repaired and replayed.
+    "rejected_events": f"""
+        CREATE TABLE IF NOT EXISTS rejected_events (
+            workspace_id UInt32,
+            received_at DateTime64(3, 'UTC') CODEC(ZSTD(1)),
+            position UInt64 CODEC(ZSTD(1)),
+            key_type Enum8('write' = 0, 'secret' = 1),
+            code LowCardinality(String),
+            message String CODEC(ZSTD(1)),
+            field String CODEC(ZSTD(1)),
+            body String CODEC(ZSTD(3))
+        )
+        ENGINE = MergeTree
+        PARTITION BY toYYYYMM(received_at)
+        ORDER BY (workspace_id, received_at, position)
+        SETTINGS {_DURABLE_ONCE}
+    """,
+    # Every messageId ever accepted, as a keyed 96-bit hash (log/ids.py), with 32 bits of its
+    # event's content. Sorted by hash; 256-row granules, because a look-up of 1,000 random ids in
+    # the usual 8,192-row granules would read the whole table. It outlives the events: no receipt.
+    "message_ids": f"""
+        CREATE TABLE IF NOT EXISTS message_ids (
+            id FixedString(12) CODEC(NONE),
+            content UInt32 CODEC(NONE)
+        )
+        ENGINE = MergeTree
+        ORDER BY id
+        SETTINGS index_granularity = 256, {_DURABLE_ONCE}
+    """,
+}
