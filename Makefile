@@ -5,19 +5,22 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
+SDK_FILES := src/saytics_server/sdk_files
+SDK_SOURCES := $(wildcard sdks/node/package.json sdks/node/src/* sdks/python/pyproject.toml sdks/python/src/saytics/*)
+
 .PHONY: run test test-slow test-browser lint types format bench sdks lock clean ci
 
-run: $(VENV)/.installed
+run: $(VENV)/.installed $(SDK_FILES)/.built
 	$(BIN)/saytics serve
 
-test: $(VENV)/.installed-dev
+test: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	$(BIN)/python -m pytest
 	node --test sdks/node/test/
 
-test-slow: $(VENV)/.installed-dev
+test-slow: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	$(BIN)/python -m pytest -m slow
 
-test-browser: $(VENV)/.installed-dev
+test-browser: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	$(BIN)/python -m pytest -m browser
 
 lint: $(VENV)/.installed-dev
@@ -49,13 +52,22 @@ $(UV):
 
 $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	@echo "Installing the server (about 180 MB, most of it the embedded column store) ..."
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --require-hashes -r requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/.installed
-	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --require-hashes -r requirements-dev.lock
+	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements-dev.lock
 	@touch $@
+
+sdks: $(SDK_FILES)/.built
+
+# The packages the server hands out under /sdk/.
+$(SDK_FILES)/.built: $(SDK_SOURCES) | $(UV)
+	@mkdir -p $(SDK_FILES) && rm -f $(SDK_FILES)/*.tgz $(SDK_FILES)/*.whl
+	npm pack --silent --pack-destination $(SDK_FILES) ./sdks/node > /dev/null
+	$(UV) build --quiet --wheel --python $(BIN)/python --out-dir $(SDK_FILES) sdks/python
+	@rm -f $(SDK_FILES)/.gitignore && touch $@
 
 clean:
 	rm -rf $(VENV)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from saytics_server import __version__, config
+from saytics_server.clock import SystemClock
 from saytics_server.errors import Failure
 
 _DATA_DIR = click.option("--data-dir", type=click.Path(), help="Folder that holds everything.")
@@ -33,6 +34,25 @@ def serve(**options: Any) -> None:
 
     server = Server(config.load(**options))
     server.run(lambda: _announce(server))
+
+
+@cli.command()
+@click.option("--events", type=int, help="About how many events. Default 300,000.")
+@click.option("--days", type=int, help="Days of history up to now. Default 90.")
+@click.option("--persons", type=int, help="Visitors and users together.")
+@click.option("--seed", type=int, help="The same seed makes the same company. Default 1.")
+@_DATA_DIR
+def demo(data_dir: str | None, **sizes: int | None) -> None:
+    """Load a sample company into a workspace of its own."""
+    from saytics_server.demo import DemoPlan  # noqa: PLC0415 - loads numpy
+    from saytics_server.demo_command import load_demo  # noqa: PLC0415 - loads the engine
+
+    given = {name: value for name, value in sizes.items() if value is not None}
+    try:
+        plan = DemoPlan(SystemClock().now_ms(), **given)
+        load_demo(config.load(data_dir=data_dir), plan, click.echo)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def main() -> None:
@@ -66,28 +86,30 @@ def _announce(server: Any) -> None:
     lines.append(f"  data directory  {parts.data_dir.path}")
     first = parts.first
     if first is not None:
-        lines += _first_lines(address, first, parts.data_dir.path)
+        lines += _first_lines(address, first)
     else:
         lines.append(f"  Data and keys of {_workspaces(parts.accounts)} are as you left them.")
+    secrets = first is not None
     if not parts.accounts.has_accounts():
+        secrets = True
         token = parts.accounts.setup_token()
-        lines.append("")
-        lines.append("Make your account (the link works once):")
-        lines.append(f"  {address}/setup?token={token}")
-    shown = "\n".join(lines)
-    if sys.stdout.isatty() or first is None:
-        click.echo(shown)
+        lines += [
+            "",
+            "Make your account (the link works once):",
+            f"  {address}/setup?token={token}",
+        ]
+    if sys.stdout.isatty() or not secrets:
+        click.echo("\n".join(lines))
         return
+    # Output that is no terminal ends in some log: what is secret goes to a file instead.
     path = parts.data_dir.path / "first-keys"
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-    with Path(path).open("x", opener=_private) as file:
-        file.write(shown + "\n")
+    if first is not None:
+        _write_private(path, "\n".join(lines) + "\n")
     click.echo(lines[0])
-    click.echo(f"  The first keys are in {path} (readable by you alone); no terminal was there.")
+    click.echo(f"  First keys and the set-up link are in {path}, readable by you alone.")
 
 
-def _first_lines(address: str, first: Any, data_dir: Path) -> list[str]:
+def _first_lines(address: str, first: Any) -> list[str]:
     return [
         "",
         f"Your first workspace is `{first.workspace.slug}`. Its keys, shown this once:",
@@ -108,7 +130,7 @@ def _workspaces(accounts: Any) -> str:
     return f"workspace {names[0]}" if len(names) == 1 else f"{len(names)} workspaces"
 
 
-def _private(path: str, flags: int) -> int:
-    import os  # noqa: PLC0415
-
-    return os.open(path, flags, 0o600)
+def _write_private(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

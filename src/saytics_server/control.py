@@ -86,7 +86,7 @@ class Control:
     async def listening(self, data_dir: Path) -> AsyncIterator[socket.socket]:
         """Listen in the data directory while the context lasts."""
         with _short_path(data_dir) as path:
-            Path(path).unlink(missing_ok=True)
+            Path(path).unlink(missing_ok=True)  # noqa: ASYNC240 - once, before serving
             listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             before = os.umask(0o177)
             try:

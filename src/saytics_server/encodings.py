@@ -24,6 +24,10 @@ else:
 # Every way an unpacker says that its input is not what it claims to be.
 _UNPACK_ERRORS: Any = (zlib.error, isal_zlib.error, zstd.ZstdError, brotli.error, EOFError)
 
+# A file may have several members or frames. Each costs a copy of what follows it, so that a body of
+# empty ones would cost the square of its size; nobody sends more than a few.
+_MEMBERS_MAX = 100
+
 _GZIP_WINDOW = 31  # 15 bits of window and 16 for the gzip wrapper
 _ZLIB_WINDOW, _RAW_WINDOW = 15, -15
 
@@ -53,7 +57,8 @@ def unpack(body: bytes, encoding: str, bytes_max: int) -> bytes:
 def _gzip(body: bytes, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     left = bytes_max + 1
-    while body and left > 0:  # a gzip file may have several members
+    while body and left > 0:
+        _refuse_many(parts)
         member = isal_zlib.decompressobj(wbits=_GZIP_WINDOW)
         part = _drain(member, body, left)
         left -= len(part)
@@ -74,7 +79,8 @@ def _deflate(body: bytes, bytes_max: int) -> bytes:
 def _zstd(body: bytes, bytes_max: int) -> bytes:
     parts: list[bytes] = []
     left = bytes_max + 1
-    while body and left > 0:  # a zstd file may have several frames
+    while body and left > 0:
+        _refuse_many(parts)
         frame = zstd.ZstdDecompressor()
         part = frame.decompress(body, max_length=left)
         left -= len(part)
@@ -101,6 +107,11 @@ def _drain(stream: Any, body: bytes, bytes_max: int) -> bytes:
     if not stream.eof and len(part) < bytes_max:
         raise EOFError("it ends early")
     return part
+
+
+def _refuse_many(parts: list[bytes]) -> None:
+    if len(parts) == _MEMBERS_MAX:
+        raise EOFError("it has too many members")
 
 
 def _refuse_rest(stream: Any, part: bytes, bytes_max: int) -> None:

@@ -53,6 +53,8 @@ _KINDS = (
     # 401 / 403 / 404 / 405: who asks, and for what
     ErrorKind("missing_key", 401, "Authorization header is required."),
     ErrorKind("invalid_key", 401, "The provided API key is invalid or revoked."),
+    ErrorKind("invalid_login", 401, "E-mail or password is wrong."),
+    ErrorKind("invalid_setup_token", 403, "The set-up link is wrong or was used."),
     ErrorKind("insufficient_scope", 403, "The key may not use this endpoint."),
     ErrorKind("secret_key_exposed", 403, "A secret key came from a browser or in a URL."),
     ErrorKind("invalid_csrf_token", 403, "The form was not sent from this page."),

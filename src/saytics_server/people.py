@@ -138,9 +138,11 @@ def _crowded(workspace_id: int, universe: str, side: str, other: str) -> Sql:
     if universe == _SECRET:
         seen = sql("{seen} AND key_type = 'secret'", seen=seen)
     return sql(
-        f"SELECT {side} FROM links WHERE {{seen}} AND {side} IN"
-        f" (SELECT {side} FROM links WHERE {{seen}} GROUP BY {side} HAVING count() > {{most}})"
-        f" GROUP BY {side} HAVING uniqExact({other}) > {{most}}",
+        "SELECT {side} FROM links WHERE {seen} AND {side} IN"
+        " (SELECT {side} FROM links WHERE {seen} GROUP BY {side} HAVING count() > {most})"
+        " GROUP BY {side} HAVING uniqExact({other}) > {most}",
+        side=sql(side),
+        other=sql(other),
         seen=seen,
         most=int64(LINK_COUNTERPARTS_MAX),
     )

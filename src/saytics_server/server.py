@@ -105,7 +105,6 @@ class Parts:
         self.loader.stop()
         self.log.close()
         self.store.close()
-        self.accounts.flush_last_used()
         self.accounts.close()
         self.data_dir.close()
 
@@ -170,7 +169,7 @@ class Server:
             ]
             flushing = asyncio.create_task(self._flush_last_used())
             while not all(server.started for server in self._servers):
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn has a flag, not an event
             self._unready = None
             self.started.set()
             if on_ready is not None:
@@ -185,7 +184,8 @@ class Server:
     async def _flush_last_used(self) -> None:
         while True:
             await asyncio.sleep(LAST_USED_FLUSH_S)
-            await asyncio.to_thread(self.parts.accounts.flush_last_used)
+            with contextlib.suppress(Refused):  # the disk is full: times of last use can wait
+                await asyncio.to_thread(self.parts.accounts.flush_last_used)
 
     def _application(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         parts, config = self.parts, self.config

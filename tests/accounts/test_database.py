@@ -186,6 +186,17 @@ def test_a_missing_directory_is_a_failure(tmp_path, clock):
         Accounts.open(tmp_path / "nowhere", clock)
 
 
+@pytest.mark.parametrize(
+    "url", ["no url", "nosuch://host/db", "postgresql+pg8000://u:hunter2secret@127.0.0.1:1/db"]
+)
+def test_a_url_that_cannot_be_used_is_a_failure(tmp_path, clock, url):
+    """A wrong URL or a driver that is not installed fails in one line without the password."""
+    with pytest.raises(Failure) as failure:
+        Accounts.open(tmp_path, clock, url=url)
+    assert "\n" not in str(failure.value)
+    assert "hunter2secret" not in str(failure.value)
+
+
 def test_a_crash_while_making_the_database_is_made_good(tmp_path, clock):
     """An empty file, all that a crash can leave, is filled by the next start."""
     (tmp_path / "meta.db").touch()

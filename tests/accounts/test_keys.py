@@ -192,6 +192,8 @@ def test_threads_see_each_key_valid_from_creation_to_revocation(accounts, worksp
 
 def test_changes_reach_memory_in_the_order_of_their_commits(accounts, workspace_id):
     """A slow thread cannot put the state before another's commit back into memory."""
+    key, text = accounts.create_key(workspace_id, "secret", "Revoked meanwhile")
+    slow = threading.Thread(target=accounts.create_workspace, args=("Slow",))
     committed, overtaken = threading.Event(), threading.Event()
 
     @sqlalchemy.event.listens_for(accounts._engine, "checkin")
@@ -205,8 +207,6 @@ def test_changes_reach_memory_in_the_order_of_their_commits(accounts, workspace_
         accounts.revoke_key(key.id)
         overtaken.set()
 
-    key, text = accounts.create_key(workspace_id, "secret", "Revoked meanwhile")
-    slow = threading.Thread(target=accounts.create_workspace, args=("Slow",))
     quick = threading.Thread(target=revoke)
     slow.start()
     assert committed.wait(5)

@@ -125,7 +125,7 @@ def test_parallel_guesses_are_not_free(accounts, account):
 
     with ThreadPoolExecutor(10) as pool:
         answers = list(pool.map(guess, range(20)))
-    assert answers.count("invalid_parameter") == 5
+    assert answers.count("invalid_login") == 5
     assert answers.count("login_throttled") == 15
 
 

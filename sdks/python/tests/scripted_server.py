@@ -93,6 +93,8 @@ class ScriptedServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # Headers and body are written apart; the second would wait for the client's delayed ACK.
+    disable_nagle_algorithm = True
     server: _Server
 
     def do_POST(self) -> None:
@@ -105,8 +107,10 @@ class _Handler(BaseHTTPRequestHandler):
         answer = script.record(request)
         match answer:
             case None:
-                received = len(request.events())
-                self._send(200, {}, json.dumps({"status": "ok", "received": received}))
+                self._acknowledge(request)
+            case {"fault": "close_after_answer"}:
+                self._acknowledge(request)
+                self._end()
             case {"fault": "close"}:
                 self._end()
             case {"fault": "hang"}:
@@ -118,6 +122,10 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 text = json.dumps(answer["body"]) if "body" in answer else answer["text"]
                 self._send(answer["status"], answer.get("headers", {}), text)
+
+    def _acknowledge(self, request: Recorded) -> None:
+        received = len(request.events())
+        self._send(200, {}, json.dumps({"status": "ok", "received": received}))
 
     def _send(self, status: int, headers: dict[str, str], text: str) -> None:
         content = text.encode()

@@ -33,9 +33,15 @@ def test_the_contracts_snippet(server: ScriptedServer) -> None:
 
 def test_with_block_sends_at_its_end(server: ScriptedServer) -> None:
     """Leaving the with block flushes, also by an exception, which passes through."""
-    with pytest.raises(KeyError), _client(server) as saytics:
-        saytics.identify("u", {"plan": "pro"})
-        raise KeyError
+    saytics = _client(server)
+
+    def program() -> None:
+        with saytics:
+            saytics.identify("u", {"plan": "pro"})
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        program()
     assert [event["type"] for event in server.events()] == ["identify"]
     assert saytics.counts().delivered == 1
 
@@ -225,22 +231,6 @@ def test_shutdown_drops_and_reports_what_is_left() -> None:
         assert not thread.is_alive()
 
 
-def test_events_of_a_fallen_connection_arrive(server: ScriptedServer) -> None:
-    """A connection the server closed while it rested is replaced without waiting for a retry."""
-    server.answers.extend([{"status": 200, "body": {"status": "ok", "received": 1}}])
-    saytics = _client(server)
-    saytics.track(user_id="u", event="First")
-    saytics.flush()
-    connection = saytics._sender._transport._connection
-    assert connection is not None
-    server._http.close_request(connection.sock)  # both ends are ours: as a server closing it
-    saytics.track(user_id="u", event="Second")
-    started = time.monotonic()
-    assert saytics.flush().delivered == 2
-    assert time.monotonic() - started < 0.2
-    saytics.shutdown()
-
-
 def test_many_threads_lose_nothing(server: ScriptedServer) -> None:
     """Events of many threads arrive once each, and the counts agree."""
     saytics = _client(server)
@@ -289,7 +279,7 @@ def test_message_ids_rise() -> None:
 )
 def test_wrong_options_raise_at_construction(options: dict[str, Any]) -> None:
     """A wrong option, and the spool this version has not, raise ValueError at once."""
-    with pytest.raises(ValueError, match=".+"):
+    with pytest.raises(ValueError, match=r".+"):
         Saytics(**{"key": "sk_live_test", **options})
 
 

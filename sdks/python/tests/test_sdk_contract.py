@@ -1,5 +1,6 @@
 """The wire cases every SDK shares, run against this one."""
 
+import time
 from typing import Any
 
 import pytest
@@ -36,6 +37,8 @@ def test_wire_case(case: dict[str, Any]) -> None:
 def _perform(saytics: Saytics, server: ScriptedServer, call: dict[str, Any]) -> None:
     if "wait_for_requests" in call:
         server.wait_for_requests(call["wait_for_requests"])
+    elif "sleep_s" in call:
+        time.sleep(call["sleep_s"])
     else:
         getattr(saytics, call["call"])(**call.get("with", {}))
 

@@ -333,8 +333,8 @@ class Accounts:
     def create_first_account(self, token: str, email: str, password: str) -> Account:
         """Create the first account, admin of every workspace, and use up the set-up token.
 
-        Blocks for a password hash. Raises Refused("invalid_parameter"), its field "token",
-        "email" or "password".
+        Blocks for a password hash. Raises Refused("invalid_setup_token"), or
+        Refused("invalid_parameter") with the field "email" or "password".
         """
         identity = {"digest": keys.digest(token)}
         # Before anything else: without the token nobody may learn or cost anything.
@@ -415,7 +415,7 @@ class Accounts:
         """Begin a session for the right e-mail and password. Call from a worker thread.
 
         `client_address` is the IP address that failures are counted for. Raises
-        Refused("login_throttled"), and Refused("invalid_parameter") in the same words and after
+        Refused("login_throttled"), and Refused("invalid_login") in the same words and after
         the same time whether or not the e-mail has an account.
         """
         # Cut one past the limit: too long to be right, and cheap to handle.
@@ -436,7 +436,7 @@ class Accounts:
             self._throttle.withdrawn(email, client_address)
             raise
         if account is None or not is_right:
-            raise Refused("invalid_parameter", _WRONG_LOGIN, field="password")
+            raise Refused("invalid_login", _WRONG_LOGIN, field="password")
         self._throttle.succeeded(email, client_address)
         if is_outdated(account.password_hash):
             self._replace_hash(account.id, hash_password(password))
@@ -575,7 +575,7 @@ def _require_free_slug(connection: sa.Connection, slug: str) -> None:
 def _require_setup_token(connection: sa.Connection, identity: dict[str, bytes]) -> None:
     if not rows.has_row(connection, tables.setup_tokens, **identity):
         raise Refused(
-            "invalid_parameter", "The set-up link is wrong or has been used.", field="token"
+            "invalid_setup_token", "The set-up link is wrong or has been used.", field="token"
         )
 
 

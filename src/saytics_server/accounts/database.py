@@ -14,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from saytics_server.accounts.tables import alembic_version, metadata
 from saytics_server.errors import Failure
@@ -37,9 +37,9 @@ def open_database(directory: Path, url: str | None = None) -> sa.Engine:
     Failure.
     """
     path = directory / FILE_NAME
-    # Without the URL's password, for the operator's eyes.
-    place = sa.make_url(url).render_as_string() if url else str(path)
-    engine = sa.create_engine(url) if url else _sqlite_engine(path)
+    engine = _server_engine(url) if url else _sqlite_engine(path)
+    # A URL without its password, for the operator's eyes.
+    place = engine.url.render_as_string() if url else str(path)
     try:
         if not url:
             _create_private_file(path)
@@ -78,6 +78,19 @@ def upgrade(engine: sa.Engine) -> None:
         configuration = _alembic_configuration()
         configuration.attributes["connection"] = connection
         command.upgrade(configuration, "head")
+
+
+def _server_engine(url: str) -> sa.Engine:
+    try:
+        return sa.create_engine(url)
+    except (ArgumentError, ImportError) as error:
+        # The URL is not repeated: it may hold a password.
+        raise Failure(
+            _OPENING,
+            f"the database URL cannot be used ({type(error).__name__})",
+            "It looks like postgresql+psycopg://user:password@host/database, and needs that "
+            "driver installed.",
+        ) from error
 
 
 def _sqlite_engine(path: Path) -> sa.Engine:
@@ -163,7 +176,7 @@ def _unreadable(place: str, cause: str) -> Failure:
     return Failure(
         _OPENING,
         f"{place} does not open ({cause})",
-        "Restore it from a backup; nothing was changed.",
+        "Nothing was changed. Check that it is the right one, or restore it from a backup.",
     )
 
 

@@ -14,8 +14,8 @@ from argon2.exceptions import VerificationError
 
 from saytics_server.errors import Refused
 
-# OWASP's Argon2id setting with the fewest passes and one lane: a log-in takes one core for about
-# 50 ms, and ingest keeps the others.
+# OWASP's Argon2id setting with the fewest passes and one lane: a log-in takes one core for
+# 50 to 80 ms, and ingest keeps the others.
 _HASHER = PasswordHasher(time_cost=1, memory_cost=46 * 1024, parallelism=1)
 
 # A stampede of log-ins may take 2 x 46 MiB and two cores at most.

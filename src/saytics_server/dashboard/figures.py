@@ -317,7 +317,8 @@ def _summary(look: Look, days: list[date], values: list[int]) -> str:
     peak = wording.day(days[values.index(highest)])
     return (
         f"{look.title} from {wording.day(days[0])} to {wording.day(days[-1])}: "
-        f"between {min(values):,} and {highest:,} {look.unit}s, most on {peak}. The table has every day."
+        f"between {min(values):,} and {highest:,} {look.unit}s, most on {peak}. "
+        "The table has every day."
     )
 
 

@@ -146,30 +146,26 @@ def _to_login(request: Request) -> Response:
     return redirect(login_address(request))
 
 
-_NEXT_STEPS = {
-    "not_found": "Go to the start page and choose from there.",
-    "invalid_csrf_token": "Go back, load the page again and send the form once more.",
-    "query_timeout": "Choose a shorter range, or try again when the server is less busy.",
-    "query_too_large": "Choose a shorter range.",
-    "queries_busy": "Wait a few seconds and try again.",
-    "internal_error": "Try again. If it stays, the server's log says more.",
+# code: what a title says of it, and what to do; the rest share one wording
+_WORDS = {
+    "not_found": ("There is nothing here", "Go to the start page and choose from there."),
+    "invalid_csrf_token": ("This was not done", "Go back, load the page again, send it once more."),
+    "insufficient_scope": ("This was not done", "Ask an administrator of the workspace."),
+    "query_timeout": ("This took too long", "Choose a shorter range, or try again later."),
+    "query_too_large": ("This is too much at once", "Choose a shorter range."),
+    "queries_busy": ("Others are asking", "Wait a few seconds and try again."),
+    "internal_error": ("This page failed", "Try again. If it stays, the server's log says more."),
 }
-_TITLES = {
-    400: "That did not work",
-    403: "This was not done",
-    404: "There is nothing here",
-    429: "Too fast",
-    500: "This page failed",
-    503: "Not ready",
-}
+_OTHERWISE = ("That did not work", "Check the address, or go to the start page.")
 
 
 def _error(request: Request, refused: Refused) -> Response:
+    title, next_step = _WORDS.get(refused.kind.code, _OTHERWISE)
     page = ErrorPage(
-        title=_TITLES.get(refused.kind.status, _TITLES[400]),
+        title=title,
         happened=refused.rejection.message,
         safe="No event was lost; receiving goes on whatever happens to a page.",
-        next_step=_NEXT_STEPS.get(refused.kind.code, "Check the address, or go to the start page."),
+        next_step=next_step,
         code=refused.kind.code,
     )
     headers = {**refused.headers, ERROR_FRAGMENT_HEADER: "error"}

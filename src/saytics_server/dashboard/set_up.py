@@ -11,7 +11,8 @@ import msgspec
 from saytics_server.accounts import Key
 
 SECRET_KEY_PLACE = "YOUR_SECRET_KEY"  # noqa: S105 - the word people replace
-_FOR_SERVERS = "Needs a secret key. Keep it on your server: it can read everything."
+_FOR_SERVERS = "A secret key can read everything: keep it on your server."
+_FILLED_IN = f"Create a secret key here and {SECRET_KEY_PLACE} is filled in."
 _FOR_BROWSERS = "The write key is public: it can send events and read nothing."
 # Remembered by `dashboard.js`; the server reads it, so that the right tab is there at once.
 LANGUAGE_COOKIE = "saytics_language"
@@ -67,10 +68,13 @@ class SetUpPanel(msgspec.Struct, frozen=True):
 
 def snippets(place: Place, write_key: str, secret_key: str, selected: str) -> list[Snippet]:
     """Return the snippets of all languages, the `selected` one marked (curl by default)."""
+    for_servers = _FOR_SERVERS
+    if secret_key == SECRET_KEY_PLACE:
+        for_servers = f"{_FILLED_IN} {_FOR_SERVERS}"
     made = [
-        ("curl", "curl", [_curl(place, secret_key)], _FOR_SERVERS),
-        ("node", "Node.js", _node(place, secret_key), _FOR_SERVERS),
-        ("python", "Python", _python(place, secret_key), _FOR_SERVERS),
+        ("curl", "curl", [_curl(place, secret_key)], for_servers),
+        ("node", "Node.js", _node(place, secret_key), for_servers),
+        ("python", "Python", _python(place, secret_key), for_servers),
         ("browser", "Browser", [_browser(place, write_key)], _FOR_BROWSERS),
     ]
     chosen = selected if selected in [language for language, *_ in made] else "curl"

@@ -33,7 +33,8 @@ def number(value: int) -> Number:
 def _short(value: int) -> str:
     if abs(value) < _SHORTEN_FROM:
         return f"{value:,}".replace("-", MINUS)
-    scale, unit = next((scale, unit) for scale, unit in _UNITS if abs(value) >= scale)
+    # From 999,500 on three digits would round to 1,000: that is the next unit's 1.00.
+    scale, unit = next((scale, unit) for scale, unit in _UNITS if abs(value) >= 0.9995 * scale)
     scaled = value / scale
     decimals = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
     return f"{scaled:.{decimals}f}{THIN}{unit}".replace("-", MINUS)

@@ -83,7 +83,7 @@ class Draw(IntEnum):
 
 
 def mixed(words: Bits) -> Bits:
-    """Return splitmix64's finaliser of each word: equal words give equal, close ones far results."""
+    """Return splitmix64's finaliser of each word: close words give results far apart."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))
@@ -135,7 +135,8 @@ def share_table(shares: Sequence[float]) -> Ints:
     """Return a table in which index i stands with `shares[i]`; shares need not add up to 1."""
     edges = np.cumsum(np.asarray(shares, np.float64))
     places = (np.arange(TABLE_SIZE) + 0.5) * (edges[-1] / TABLE_SIZE)
-    return np.searchsorted(edges, places).astype(np.int64)
+    table: Ints = np.searchsorted(edges, places).astype(np.int64)
+    return table
 
 
 def exponential_table() -> Floats:
@@ -147,7 +148,9 @@ def exponential_table() -> Floats:
 def log_normal_table(sigma: float) -> Floats:
     """Return quantiles of a skewed factor with mean 1: most below it, few far above."""
     normal = NormalDist()
-    quantiles = [math.exp(sigma * normal.inv_cdf((i + 0.5) / TABLE_SIZE)) for i in range(TABLE_SIZE)]
+    quantiles = [
+        math.exp(sigma * normal.inv_cdf((i + 0.5) / TABLE_SIZE)) for i in range(TABLE_SIZE)
+    ]
     return np.array(quantiles) * (TABLE_SIZE / math.fsum(quantiles))
 
 

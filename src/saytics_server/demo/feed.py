@@ -8,36 +8,35 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
-import numpy as np
 
 from saytics_server.demo import story
 from saytics_server.demo.dice import Dice
 from saytics_server.demo.history import History, Moments
-from saytics_server.demo.population import Accounts, Calendar, Visitors, make_accounts
+from saytics_server.demo.population import Calendar, Visitors, make_accounts
 from saytics_server.demo.render import Lines, Renderer
-from saytics_server.event import SECRET, Claims, IdentifyRow, TrackRow, claims_of
+from saytics_server.event import SECRET, IdentifyRow, TrackRow, claims_of
 
 WireItem = dict[str, Any]
+# One entry of each list of Lines.
+Line = tuple[str, str, str, int, str, str, str, str]
 
 EVENTS_DEFAULT = 300_000
 DAYS_DEFAULT = 90
-# So many events per person make sessions of a plausible length over 90 days.
-EVENTS_PER_PERSON = 15
-# Enough for steady work, few enough that a batch is answered in a blink.
+# Enough to keep a server busy, few enough that a batch is answered in a blink.
 BATCH_EVENTS = 1000
-# Small blocks keep the text in the processor's cache and the memory flat.
+# Small blocks keep their text in the processor's cache and the memory flat.
 _BLOCK_EVENTS = 8000
 # A rehearsal with so many persons tells how many events a history has, to about 2 %.
 _REHEARSAL_PERSONS = 40_000
 _REHEARSAL_EVENTS_PER_SESSION = 4.0
-_LEAST_EVENTS_PER_SESSION = 0.25
 
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """How large a sample company, until when. `events` is met to a few per cent.
+    """How large a sample company, until when (`end_ms` is its present).
 
-    `persons` counts visitors, too; by default as many as make sessions of a plausible length.
+    `events` is met to about 2 %. `persons` counts visitors, too; by default there are as many as
+    make sessions of a plausible length. ValueError for what cannot be played.
     """
 
     end_ms: int
@@ -46,10 +45,17 @@ class DemoPlan:
     events: int = EVENTS_DEFAULT
     persons: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.days < 1 or self.events < 1 or self.person_count < 1:
+            raise ValueError("days, events and persons must be at least 1")
+
     @property
     def person_count(self) -> int:
         """The number of persons, whether given or not."""
-        return self.persons or max(20, self.events // EVENTS_PER_PERSON)
+        if self.persons is not None:
+            return self.persons
+        # A visitor makes four events; who stays makes more, the longer the demo is.
+        return max(1, int(self.events / (4 + self.days / 8)))
 
 
 class _Company:
@@ -88,13 +94,17 @@ def _events_per_session(plan: DemoPlan) -> float:
     anyway = count(0.0)
     each = (count(_REHEARSAL_EVENTS_PER_SESSION) - anyway) / _REHEARSAL_EVENTS_PER_SESSION
     wanted = plan.events * persons / plan.person_count
-    return max((wanted - anyway) / max(each, 1.0), 0.0)
+    if wanted < anyway * 0.9:
+        least = anyway * plan.person_count // persons
+        raise ValueError(
+            f"{plan.person_count:,} persons make at least {least:,} events in {plan.days} days; "
+            "ask for more events or fewer persons"
+        )
+    return max(wanted - anyway, 0.0) / max(each, 1.0)
 
 
 def _lines(plan: DemoPlan, block_events: int) -> Iterator[Lines]:
     """Yield the plan's events in words, in time order, in blocks of about this size."""
-    if plan.days < 1 or plan.events < 1 or plan.person_count < 1:
-        raise ValueError("days, events and persons must be at least 1")
     company = _Company(plan)
     renderer = company.renderer()
     for moments in company.play(_events_per_session(plan)):
@@ -132,7 +142,7 @@ def run_demo(
 def _wire_texts(plan: DemoPlan) -> Iterator[list[str]]:
     waiting: list[str] = []
     for lines in _lines(plan, _BLOCK_EVENTS):
-        waiting += map(_wire_text, *lines)
+        waiting += map(_wire_text, zip(*lines, strict=True))
         while len(waiting) >= BATCH_EVENTS:
             yield waiting[:BATCH_EVENTS]
             waiting = waiting[BATCH_EVENTS:]
@@ -140,17 +150,9 @@ def _wire_texts(plan: DemoPlan) -> Iterator[list[str]]:
         yield waiting
 
 
-def _wire_text(  # noqa: PLR0913 - the fields of Lines
-    event: str,
-    user_id: str,
-    anonymous_id: str,
-    timestamp_ms: int,  # noqa: ARG001 - the wire writes it as text
-    timestamp: str,
-    properties: str,
-    context: str,
-    message_id: str,
-) -> str:
+def _wire_text(line: Line) -> str:
     """Return one item of a batch. No name or id of the story needs escaping in JSON."""
+    event, user_id, anonymous_id, _, timestamp, properties, context, message_id = line
     ids = f'"userId":"{user_id}",' if user_id else ""
     if anonymous_id:
         ids += f'"anonymousId":"{anonymous_id}",'
@@ -177,88 +179,69 @@ def generate_rows(
     `received_ms` is the time of receipt; without it each block is received when its last event
     happens, so that months of history lie in the store as if they had come in day by day.
     """
-    claims = claims_of(claim_key, workspace_id, SECRET)
-    encoded = _EncodedTexts()
+    maker = _RowMaker(workspace_id, claim_key)
     for lines in _lines(plan, block_events):
         block_ms = received_ms or lines.timestamp_ms[-1]
         yield [
-            _track_row(workspace_id, block_ms, claims, encoded, *line)
-            if line[0]
-            else _identify_row(workspace_id, block_ms, claims, *line)
+            maker.track(line, block_ms) if line[0] else maker.identify(line, block_ms)
             for line in zip(*lines, strict=True)
         ]
 
 
-def _track_row(  # noqa: PLR0913 - the fields of Lines, and what all rows share
-    workspace_id: int,
-    received_ms: int,
-    claims: Claims,
-    encoded: _EncodedTexts,
-    event: str,
-    user_id: str,
-    anonymous_id: str,
-    timestamp_ms: int,
-    timestamp: str,
-    properties: str,
-    context: str,
-    message_id: str,
-) -> TrackRow:
-    """Return what event.normalise gives for the same item, without its checks."""
-    properties_text = properties.encode()
-    digest = claims()
-    digest.update(message_id.encode())
-    said = f"{event}\0{user_id}\0{anonymous_id}\0{timestamp}"
-    return TrackRow(
-        workspace_id,
-        SECRET,
-        received_ms,
-        event,
-        user_id,
-        anonymous_id,
-        timestamp_ms,
-        None,
-        message_id,
-        digest.digest(),
-        crc32(properties_text, crc32(said.encode())),
-        properties_text,
-        encoded[context],
-        b"",
-        b"",
-        True,  # noqa: FBT003 - positional on the hot path
-    )
+class _RowMaker:
+    """Makes what event.normalise makes of the same item, without its checks (a test compares)."""
 
+    def __init__(self, workspace_id: int, claim_key: bytes) -> None:
+        self._workspace_id = workspace_id
+        self._claims = claims_of(claim_key, workspace_id, SECRET)
+        self._contexts = _EncodedTexts()
 
-def _identify_row(  # noqa: PLR0913
-    workspace_id: int,
-    received_ms: int,
-    claims: Claims,
-    event: str,
-    user_id: str,
-    anonymous_id: str,
-    timestamp_ms: int,
-    timestamp: str,
-    traits: str,
-    context: str,  # noqa: ARG001 - an identify call has none
-    message_id: str,
-) -> IdentifyRow:
-    """Return what event.normalise gives for the same item, without its checks."""
-    traits_text = traits.encode()
-    digest = claims()
-    digest.update(message_id.encode())
-    said = f"{event}\0{user_id}\0{anonymous_id}\0{timestamp}"
-    return IdentifyRow(
-        workspace_id,
-        SECRET,
-        received_ms,
-        user_id,
-        anonymous_id,
-        timestamp_ms,
-        message_id,
-        digest.digest(),
-        crc32(traits_text, crc32(said.encode())),
-        traits_text,
-        True,  # noqa: FBT003
-    )
+    def track(self, line: Line, received_ms: int) -> TrackRow:
+        """Return the row of an event."""
+        event, user_id, anonymous_id, time_ms, timestamp, properties, context, message_id = line
+        properties_text = properties.encode()
+        said = f"{event}\0{user_id}\0{anonymous_id}\0{timestamp}"
+        digest = self._claims()
+        digest.update(message_id.encode())
+        return TrackRow(
+            self._workspace_id,
+            SECRET,
+            received_ms,
+            event,
+            user_id,
+            anonymous_id,
+            time_ms,
+            None,
+            message_id,
+            digest.digest(),
+            crc32(properties_text, crc32(said.encode())),
+            properties_text,
+            self._contexts[context],
+            b"",
+            b"",
+            True,
+        )
+
+    def identify(self, line: Line, received_ms: int) -> IdentifyRow:
+        """Return the row of an identify call."""
+        _, user_id, anonymous_id, time_ms, timestamp, traits, _, message_id = line
+        traits_text = traits.encode()
+        said = f"\0{user_id}\0{anonymous_id}\0{timestamp}"
+        digest = self._claims()
+        digest.update(message_id.encode())
+        return IdentifyRow(
+            self._workspace_id,
+            SECRET,
+            received_ms,
+            user_id,
+            anonymous_id,
+            time_ms,
+            message_id,
+            digest.digest(),
+            crc32(traits_text, crc32(said.encode())),
+            traits_text,
+            True,
+        )
 
 
 class _EncodedTexts(dict[str, bytes]):

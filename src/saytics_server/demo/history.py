@@ -113,7 +113,14 @@ class Moments(NamedTuple):
 
     def chosen(self, which: Ints | Flags | slice) -> Moments:
         """Return some of the moments, in the order named."""
-        return Moments(*(column[which] for column in self))
+        return Moments(
+            self.time_ms[which],
+            self.kind[which],
+            self.row[which],
+            self.device[which],
+            self.detail[which],
+            self.draw[which],
+        )
 
 
 def joined(parts: list[Moments]) -> Moments:
@@ -304,7 +311,9 @@ class History:
         accounts = self._accounts
         has_second = accounts.second_device_ms[row] + HOUR_MS < start
         uses_second = self._dice.unit(Draw.SESSION_DEVICE, row, turn) < 0.3
-        return np.where(has_second & uses_second, accounts.second_device[row], accounts.person[row] * 2)
+        return np.where(
+            has_second & uses_second, accounts.second_device[row], accounts.person[row] * 2
+        )
 
     def _activities(self, row: Ints, device: Ints, start: Ints, day: int, number: int) -> Moments:
         """Return what is done in sessions: page views of the product and features."""

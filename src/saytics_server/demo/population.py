@@ -131,7 +131,7 @@ class Visitors:
         return self._dice.pick(Draw.CHANNEL, person, _CHANNEL)
 
     def visit_days(self, person: Ints, arrival_day: int) -> Ints:
-        """Return the local day of each possible visit, persons × visits; -1 where there is none."""
+        """Return the local day of each possible visit, persons by visits; -1 for none."""
         number = np.arange(_VISITS_MAX)
         count = self._dice.pick(Draw.VISIT_COUNT, person, _VISIT_COUNT)
         gaps = self._dice.bits(Draw.VISIT_GAP, person[:, None], number[None, :])
@@ -206,7 +206,7 @@ class Accounts:
 
 
 def step_times(dice: Dice, row: Ints, sign_up_ms: Ints) -> Ints:
-    """Return when each step of the onboarding would be done, rows × steps."""
+    """Return when each step of the onboarding would be done, rows by steps."""
     number = np.arange(len(story.ONBOARDING))[None, :]
     decider = row[:, None]
     minutes = dice.pick(Draw.STEP_TIME, decider, EXPONENTIAL, number)
@@ -237,7 +237,8 @@ def make_accounts(visitors: Visitors, before: int, calendar: Calendar, dice: Dic
     activated_ms = np.where(activated, done_ms, NEVER)
 
     subscription = _subscriptions(dice, calendar, row, activated_ms, is_old)
-    leave_ms = _leave_times(dice, calendar, row, sign_up_ms, activated, is_old, subscription)
+    since_ms = np.where(is_old, calendar.start_ms, sign_up_ms)
+    leave_ms = _leave_times(dice, since_ms, activated, is_old, subscription)
     second_device, second_device_ms = _second_devices(dice, row, person, sign_up_ms, leave_ms)
     return Accounts(
         person=person,
@@ -323,9 +324,7 @@ def payment_attempts(
     return failed, failed_twice
 
 
-def _end_unpaid(
-    dice: Dice, calendar: Calendar, row: Ints, subscriptions: _Subscriptions
-) -> None:
+def _end_unpaid(dice: Dice, calendar: Calendar, row: Ints, subscriptions: _Subscriptions) -> None:
     """Cancel the subscriptions that end because a payment fails twice before they are cancelled."""
     paying = np.flatnonzero(subscriptions.subscribed_ms < calendar.end_ms)
     subscribed_ms = subscriptions.subscribed_ms[paying]
@@ -342,27 +341,24 @@ def _end_unpaid(
         subscriptions.unpaid[paying[ends]] = True
 
 
-def _leave_times(  # noqa: PLR0913 - the columns that decide it
-    dice: Dice,
-    calendar: Calendar,
-    row: Ints,
-    sign_up_ms: Ints,
-    activated: Flags,
-    is_old: Flags,
-    subscriptions: _Subscriptions,
+def _leave_times(
+    dice: Dice, since_ms: Ints, activated: Flags, is_old: Flags, subscriptions: _Subscriptions
 ) -> Ints:
+    """Return when each account is last used; `since_ms` is when it began to be told about."""
+    row = np.arange(len(since_ms))
     stays = (story.STAY_NOT_ACTIVATED, story.STAY_ACTIVATED, story.STAY_CUSTOMER_BEFORE)
     group = np.where(is_old, 2, activated.astype(np.int64))
     edges = np.array([np.cumsum(stay.shares) for stay in stays])[group]
     kind = (dice.unit(Draw.STAY_KIND, row)[:, None] >= edges[:, :2]).sum(axis=1)
     mean_days = np.array([stay.mean_days for stay in stays])[group, kind]
     wait = dice.pick(Draw.STAY_DAYS, row, EXPONENTIAL) * mean_days * DAY_MS
-    leave_ms = np.where(is_old, calendar.start_ms, sign_up_ms) + wait.astype(np.int64)
+    leave_ms = since_ms + wait.astype(np.int64)
     # Who pays uses it until the end of the subscription; a few go on with the free plan.
     pays = subscriptions.subscribed_ms < NEVER
     goes_on = dice.unit(Draw.AFTER_CANCEL, row) < story.STAYS_AFTER_CANCELLING
     after_ms = np.where(goes_on, wait.astype(np.int64), 0) + HOUR_MS
-    return np.where(pays, subscriptions.cancel_ms + after_ms, leave_ms)
+    last_ms: Ints = np.where(pays, subscriptions.cancel_ms + after_ms, leave_ms)
+    return last_ms
 
 
 def _second_devices(

@@ -101,7 +101,7 @@ PAYMENT_OUTAGE_DAYS_AGO = 19
 PAYMENT_OUTAGE_FAILURES = 0.6
 
 SITE_PAGES = (
-    ("/", "Fernway – plans that fit on one board", 30),
+    ("/", "Fernway: plans that fit on one board", 30),
     ("/features", "Features", 18),
     ("/pricing", "Pricing", 20),
     ("/customers", "Customers", 8),
@@ -252,7 +252,12 @@ REFUNDED = 0.018
 REFUND_DAYS_MAX = 9
 REFUND_IS_FULL = 0.6
 
-CANCEL_REASONS = {"too_expensive": 0.34, "missing_feature": 0.27, "project_ended": 0.25, "other": 0.14}
+CANCEL_REASONS = {
+    "too_expensive": 0.34,
+    "missing_feature": 0.27,
+    "project_ended": 0.25,
+    "other": 0.14,
+}
 CANCEL_REASON_UNPAID = "payment_failed"
 REFUND_REASONS = {"requested_by_customer": 0.7, "duplicate": 0.2, "goodwill": 0.1}
 FAILURE_CODES = {"card_declined": 0.48, "insufficient_funds": 0.34, "expired_card": 0.18}

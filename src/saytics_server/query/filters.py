@@ -128,9 +128,7 @@ def _time_cases(
     as text.
     """
     zone = ZoneInfo(frame.timezone)
-    wanted_ms = (
-        instant_ms(moment) if isinstance(moment, datetime) else day_start_ms(moment, zone)
-    )
+    wanted_ms = instant_ms(moment) if isinstance(moment, datetime) else day_start_ms(moment, zone)
     day = local_date(wanted_ms, zone)
     at_or_after = day if day_start_ms(day, zone) >= wanted_ms else day + timedelta(days=1)
     after = day + timedelta(days=1)

@@ -8,7 +8,7 @@ Sums are exact: every double is read as the shortest decimal that names it and a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
@@ -25,13 +25,16 @@ Number = int | float | Decimal
 _DECIMALS = 25
 _DECIMAL_LIMIT = "1e40"
 
-_EXACT_SUM = sql(
-    f"sum(if(abs(real) < {_DECIMAL_LIMIT}, toDecimal256OrNull(toString(real), {_DECIMALS}), NULL)),"
-    f" sum(toDecimal256(whole, {_DECIMALS})), sum(toDecimal256(natural, {_DECIMALS})),"
-    f" sum(if(abs(real) >= {_DECIMAL_LIMIT}, real, NULL)), count(whole) + count(natural) + count(real)"
-)
 _ANY_NUMBER = "coalesce(real, toFloat64(whole), toFloat64(natural))"
-_RANKED_SUM = "ifNull(sum(toDecimal256OrNull(toString(" + _ANY_NUMBER + f"), {_DECIMALS})), 0)"
+_DECIMAL = (
+    f"coalesce(toDecimal256OrNull(toString(if(abs(real) < {_DECIMAL_LIMIT}, real, NULL)), {_DECIMALS}),"
+    f" toDecimal256(whole, {_DECIMALS}), toDecimal256(natural, {_DECIMALS}))"
+)
+_HUGE = f"if(abs(real) >= {_DECIMAL_LIMIT}, real, NULL)"
+_EXACT_SUM = sql(f"sum({_DECIMAL}), sum({_HUGE}), count({_ANY_NUMBER})")
+_RANKED_SUM = f"(toFloat64(ifNull(sum({_DECIMAL}), 0)) + ifNull(sum({_HUGE}), 0))"
+# Python's own 28 digits are fewer than the store's 76.
+_PRECISE = Context(prec=80)
 
 
 class Metric(msgspec.Struct, frozen=True):
@@ -39,7 +42,7 @@ class Metric(msgspec.Struct, frozen=True):
 
     text: str
     kind: str
-    property: Reference | None = None
+    reference: Reference | None = None
 
     @property
     def key(self) -> str:
@@ -106,18 +109,18 @@ def tidy(number: Number | None) -> Number | None:
         return number
     if isinstance(number, float):
         return int(number) if number.is_integer() and abs(number) < 2**53 else number
-    if number == number.to_integral_value():
+    if number == number.to_integral_value(context=_PRECISE):
         return int(number)
-    return number.normalize()
+    return number.normalize(_PRECISE)
 
 
 def _sum(row: Sequence[Any]) -> Number:
-    exact = sum((part for part in row[:3] if part is not None), Decimal(0))
-    return exact if not row[3] else float(exact) + float(row[3])
+    exact, huge = row[0] or Decimal(0), row[1]
+    return float(exact) + float(huge) if huge else exact
 
 
 def _average(row: Sequence[Any]) -> Number | None:
-    return float(_sum(row)) / row[4] if row[4] else None
+    return float(_sum(row)) / row[2] if row[2] else None
 
 
 def _extreme(choose: Callable[[list[Number]], Number]) -> Callable[[Sequence[Any]], Number | None]:
@@ -157,9 +160,14 @@ _KINDS = {
         "events per distinct person",
     ),
     "sum": _Kind(_EXACT_SUM, sql(_RANKED_SUM), _sum, "decimal sum"),
-    "avg": _Kind(_EXACT_SUM, sql(f"avg({_ANY_NUMBER})"), _average, "mean"),
+    "avg": _Kind(
+        _EXACT_SUM, sql(f"{_RANKED_SUM} / nullIf(count({_ANY_NUMBER}), 0)"), _average, "mean"
+    ),
     "min": _Kind(
-        sql("min(whole), min(natural), min(real)"), sql(f"min({_ANY_NUMBER})"), _extreme(min), "least"
+        sql("min(whole), min(natural), min(real)"),
+        sql(f"min({_ANY_NUMBER})"),
+        _extreme(min),
+        "least",
     ),
     "max": _Kind(
         sql("max(whole), max(natural), max(real)"),

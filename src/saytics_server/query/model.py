@@ -16,7 +16,10 @@ from saytics_server.errors import Refused
 Interval = Literal["hour", "day", "week", "month"]
 INTERVALS: tuple[Interval, ...] = ("hour", "day", "week", "month")
 
-# `first` of a filter's operators that fits is taken, so the longer stand before their beginnings.
+# Where a name is looked up; `field` is the event itself.
+Source = Literal["properties", "context", "user", "field"]
+
+# The first that fits is taken, so the longer stand before their beginnings.
 Operator = Literal["!=", ">=", "<=", "=", ">", "<", "~"]
 OPERATORS: tuple[Operator, ...] = ("!=", ">=", "<=", "=", ">", "<", "~")
 
@@ -41,7 +44,7 @@ class Reference(msgspec.Struct, frozen=True):
     """The name of a value: a path of keys in an event's properties or context, a trait of the
     person (further keys lead into it), or a field of the event itself."""
 
-    source: Literal["properties", "context", "user", "field"]
+    source: Source
     keys: tuple[str, ...]
 
 

@@ -133,7 +133,9 @@ def local_date(instant: int, zone: ZoneInfo) -> date:
     """Return the calendar day of an instant, by the edges of `day_start_ms`."""
     day = _local(instant, zone).date()
     # Where a clock is set back over midnight, an hour of the next day shows the old date again.
-    return day + timedelta(days=1) if instant >= day_start_ms(day + timedelta(days=1), zone) else day
+    return (
+        day + timedelta(days=1) if instant >= day_start_ms(day + timedelta(days=1), zone) else day
+    )
 
 
 def day_start_ms(day: date, zone: ZoneInfo) -> int:

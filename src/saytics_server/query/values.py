@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from saytics_server.event import column_path
-from saytics_server.query.model import Reference, invalid
+from saytics_server.query.model import Reference, Source, invalid
 from saytics_server.sql import Sql, identifier, joined, sql, string
 
 ESCAPABLE = r"=!><~.\\"
@@ -20,7 +20,7 @@ _FIELDS = {
     "userId": sql("nullIf(user_id, '')"),
     "anonymousId": sql("nullIf(anonymous_id, '')"),
 }
-_SOURCES = ("user", "context", "properties")
+_SOURCES: dict[str, Source] = {"user": "user", "context": "context", "properties": "properties"}
 
 
 class Value(msgspec.Struct, frozen=True):
@@ -42,8 +42,8 @@ def parse_reference(text: str, parameter: str) -> Reference:
     if keys == ("",):
         raise invalid(parameter, "A property's name is missing; `properties.` names the empty key.")
     if len(keys) > 1 and keys[0] in _SOURCES:
-        return Reference(keys[0], keys[1:])  # type: ignore[arg-type]
-    if keys in {("cohort",)}:
+        return Reference(_SOURCES[keys[0]], keys[1:])
+    if keys == ("cohort",):
         raise invalid(parameter, "Cohorts are not available yet.")
     if len(keys) == 1 and keys[0] in _FIELDS:
         return Reference("field", keys)
@@ -84,7 +84,10 @@ def dynamic_value(dynamic: Sql) -> Value:
         return sql(f"dynamicElement({{dynamic}}, '{kind}')", dynamic=dynamic)
 
     # A number has one text: 1.0 is written 1 as the integer is, and -0 is 0.
-    json = sql("nullIf(replaceRegexpOne(ifNull(toJSONString({d}), ''), '^-0$', '0'), '')", d=dynamic)
+    json = sql(
+        "nullIf(multiIf({raw} = '-0', '0', startsWith({raw}, '{{'), '', {raw}), '')",
+        raw=sql("ifNull(toJSONString({dynamic}), '')", dynamic=dynamic),
+    )
     return Value(
         typed("String"),
         (typed("Int64"), typed("UInt64"), typed("Float64")),

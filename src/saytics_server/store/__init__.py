@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 # Two queries at once: each may use every core but one, and ingest needs that one.
 QUERY_CLIENTS = 2
 QUERY_DEADLINE_S = 30
-# Ids per look-up: the query's text grows with them.
+# Ids per look-up; they travel as one text of 24 digits each, which parses faster than an array.
 FIND_IDS_MAX = 20_000
+_FIND_IDS = """
+    SELECT hex(id), content FROM message_ids WHERE id IN (
+        SELECT toFixedString(unhex(substring({ids:String}, 24 * number + 1, 24)), 12)
+        FROM numbers({count:UInt64})
+    )
+"""
 # A query that needs more than this spills to disk or is refused; the process stays below 2 GiB.
 QUERY_MEMORY_BYTES = 1_400_000_000
 
@@ -163,11 +169,9 @@ class Store:
         """Return the content fingerprint of each of `ids` that is stored. For one thread alone."""
         found: dict[bytes, int] = {}
         for start in range(0, len(ids), FIND_IDS_MAX):
-            wanted = [claim.hex() for claim in ids[start : start + FIND_IDS_MAX]]
+            wanted = ids[start : start + FIND_IDS_MAX]
             rows = self._ids.query(
-                "SELECT hex(id), content FROM message_ids WHERE id IN "
-                "(SELECT toFixedString(unhex(arrayJoin({ids:Array(String)})), 12))",
-                parameters={"ids": wanted},
+                _FIND_IDS, parameters={"ids": b"".join(wanted).hex(), "count": len(wanted)}
             ).result_rows
             found.update((bytes.fromhex(id_), content) for id_, content in rows)
         return found

@@ -32,7 +32,7 @@ class _NoPandas:
 
 # At its first conversion pyarrow looks whether pandas is there by importing it: a second of start
 # and 60 MB for nothing used here. It remembers the answer, so it is asked while that is blocked.
-sys.meta_path.insert(0, _NoPandas())  # type: ignore[arg-type]
+sys.meta_path.insert(0, _NoPandas())
 try:
     pa.array([0])
 finally:
@@ -47,11 +47,11 @@ def columns(rows: Sequence[Numbered]) -> dict[str, pa.Table]:
     for numbered in rows:
         kind = numbered[1].__class__
         if kind is TrackRow:
-            tracked.append(numbered)  # type: ignore[arg-type]
+            tracked.append(numbered)
         elif kind is IdentifyRow:
-            identified.append(numbered)  # type: ignore[arg-type]
+            identified.append(numbered)
         else:
-            rejected.append(numbered)  # type: ignore[arg-type]
+            rejected.append(numbered)
     tables = {
         "events": _events(tracked),
         "identifies": _identifies(identified),

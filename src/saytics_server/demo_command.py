@@ -1,0 +1,148 @@
+"""`saytics demo`: loads the sample company into a workspace of its own.
+
+Small ones go the way of every event, batch by batch over HTTP, to the running server or to one
+started for the purpose. Large ones, for benchmarks, are written to the log directly, so no server
+may have the directory open; they pass the same log format, id filters and loader.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import msgspec
+from tqdm import tqdm
+
+from saytics_server import control
+from saytics_server.clock import SystemClock
+from saytics_server.config import Config
+from saytics_server.demo import DemoPlan, generate_rows, run_demo
+from saytics_server.errors import Failure
+from saytics_server.log import LogBusyError
+from saytics_server.server import Parts, Server
+
+# Above this, HTTP is the slower part by far: two million events take about a minute through it.
+OVER_HTTP_EVENTS_MAX = 2_000_000
+# 100 million rows at the loader's pace; a hang must not look like work for longer.
+LOAD_TIMEOUT_S = 3600
+_NAME = "Demo company"
+# The loader is given room: rows of the log that wait for it are ids in memory.
+_ROWS_AHEAD_MAX = 500_000
+
+
+def load_demo(config: Config, plan: DemoPlan, say: Callable[[str], None]) -> None:
+    """Load the sample company; tell what is where. Raises Failure."""
+    if plan.events > OVER_HTTP_EVENTS_MAX:
+        _load_directly(config, plan, say)
+        return
+    with _server_of(config) as commands:
+        workspace = control.decoded(
+            commands.post("/workspaces", json={"name": _NAME, "demo": True})
+        )
+        _send(workspace, plan)
+        _wait_until_loaded(commands)
+    say(f"The sample company is in workspace `{workspace['slug']}`.")
+    say(f"  dashboard   {workspace['address']}/?workspace={workspace['slug']}")
+    say(f"  secret key  {workspace['secret_key']}")
+
+
+@contextmanager
+def _server_of(config: Config) -> Iterator[httpx.Client]:
+    """Yield commands to the server that has the directory open, or to one started for now."""
+    if config.data_dir.is_dir():
+        with control.client(config.data_dir) as running:
+            if running is not None:
+                yield running
+                return
+    server = Server(msgspec.structs.replace(config, listen="127.0.0.1:0"))
+    thread = threading.Thread(target=server.run, name="server")
+    thread.start()
+    try:
+        server.started.wait()
+        with control.client(config.data_dir) as commands:
+            assert commands is not None
+            yield commands
+    finally:
+        server.stop()
+        thread.join()
+
+
+def _send(workspace: dict[str, Any], plan: DemoPlan) -> None:
+    headers = {
+        "Authorization": f"Bearer {workspace['secret_key']}",
+        "Content-Type": "application/json",
+    }
+    with (
+        httpx.Client(base_url=workspace["address"], headers=headers, timeout=60) as client,
+        tqdm(total=plan.events, unit=" events", unit_scale=True) as bar,
+    ):
+        run_demo(lambda body: _post(client, body), plan, bar.update)
+
+
+def _post(client: httpx.Client, body: bytes) -> None:
+    """Send a batch; the same messageIds make it safe to try again."""
+    while True:
+        response = client.post("/v1/events/batch", content=body)
+        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            time.sleep(float(response.headers.get("Retry-After", "1")))
+            continue
+        answer = response.json()
+        if response.is_error or "rejected" in answer:
+            raise Failure("sending the demo", str(answer)[:500], "This is a bug; please report it.")
+        return
+
+
+def _wait_until_loaded(commands: httpx.Client) -> None:
+    deadline_s = time.monotonic() + LOAD_TIMEOUT_S
+    while time.monotonic() < deadline_s:
+        status = control.decoded(commands.get("/status"))
+        if status["loaded_position"] >= status["last_position"]:
+            return
+        time.sleep(0.1)
+    raise Failure("loading the demo", "the store did not catch up", "See the server's log.")
+
+
+def _load_directly(config: Config, plan: DemoPlan, say: Callable[[str], None]) -> None:
+    if config.data_dir.is_dir():
+        with control.client(config.data_dir) as running:
+            if running is not None:
+                raise Failure(
+                    "loading the demo",
+                    f"more than {OVER_HTTP_EVENTS_MAX:,} events are written to the log directly,"
+                    " and a server has it open",
+                    "Stop the server, load the demo, start it again.",
+                )
+    parts = Parts(config, SystemClock())
+    try:
+        workspace = parts.accounts.create_workspace(_NAME, demo=True)
+        _, secret_key = parts.accounts.create_key(workspace.id, "secret", "demo")
+        with tqdm(total=plan.events, unit=" events", unit_scale=True) as bar:
+            for rows in generate_rows(
+                plan,
+                workspace_id=workspace.id,
+                claim_key=parts.log.claim_key,
+                received_ms=max(plan.end_ms, parts.log.last_received_ms),
+            ):
+                _append(parts, rows)
+                bar.update(len(rows))
+        parts.loader.wait_loaded(parts.log.last_position, LOAD_TIMEOUT_S)
+    finally:
+        parts.close()
+    say(f"The sample company is in workspace `{workspace.slug}` of {Path(config.data_dir)}.")
+    say(f"  secret key  {secret_key}")
+
+
+def _append(parts: Parts, rows: Any) -> None:
+    parts.loader.wait_loaded(parts.log.last_position - _ROWS_AHEAD_MAX, LOAD_TIMEOUT_S)
+    while True:
+        try:
+            parts.log.append_and_wait(rows)
+        except LogBusyError:
+            time.sleep(0.1)
+        else:
+            return
