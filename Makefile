@@ -54,6 +54,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	@echo "Installing the server (about 180 MB, most of it the embedded column store) ..."
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --compile-bytecode --require-hashes -r requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/$(VENV) $(UV) pip install --quiet --no-deps -e .
+	$(BIN)/python -m compileall -q src/saytics_server
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock pyproject.toml | $(VENV)/.installed

@@ -65,7 +65,11 @@ def run() -> list[str]:
         return ["ingest: not measured, `wrk` is not installed"]
     lines = ["| load | empty app, requests/s | Saytics, requests/s | events/s | ratio | p50 | p99 |",
              "|---|---|---|---|---|---|---|"]  # fmt: skip
-    cases = [("single", 1, True), ("batch of 100", BATCH, True), ("batch of 100, no ids", BATCH, False)]
+    cases = [
+        ("single", 1, True),
+        ("batch of 100", BATCH, True),
+        ("batch of 100, no ids", BATCH, False),
+    ]
     with tempfile.TemporaryDirectory() as folder, empty_app() as empty, saytics(Path(folder)) as (
         address, _,
     ):  # fmt: skip
@@ -75,7 +79,9 @@ def run() -> list[str]:
                 seed = f"{name}-{turn}"
                 bare.append(wrk(empty, seed=seed, batch=batch, ids=ids))
                 ours.append(wrk(address, seed=seed, batch=batch, ids=ids))
-            ratio = statistics.median(o["per_second"] / b["per_second"] for o, b in zip(ours, bare, strict=True))
+            ratio = statistics.median(
+                o["per_second"] / b["per_second"] for o, b in zip(ours, bare, strict=True)
+            )
             middle = sorted(ours, key=lambda o: o["per_second"])[ROUNDS // 2]
             yardstick = statistics.median(b["per_second"] for b in bare)
             lines.append(

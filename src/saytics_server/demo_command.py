@@ -40,24 +40,30 @@ def load_demo(config: Config, plan: DemoPlan, say: Callable[[str], None]) -> Non
     if plan.events > OVER_HTTP_EVENTS_MAX:
         _load_directly(config, plan, say)
         return
-    with _server_of(config) as commands:
+    with _server_of(config) as (commands, is_temporary):
         workspace = control.decoded(
             commands.post("/workspaces", json={"name": _NAME, "demo": True})
         )
         _send(workspace, plan)
         _wait_until_loaded(commands)
     say(f"The sample company is in workspace `{workspace['slug']}`.")
-    say(f"  dashboard   {workspace['address']}/?workspace={workspace['slug']}")
+    if is_temporary:
+        say("Start the server with `saytics serve` and choose the workspace on its page.")
+    else:
+        say(f"  dashboard   {workspace['address']}/?workspace={workspace['slug']}")
     say(f"  secret key  {workspace['secret_key']}")
 
 
 @contextmanager
-def _server_of(config: Config) -> Iterator[httpx.Client]:
-    """Yield commands to the server that has the directory open, or to one started for now."""
+def _server_of(config: Config) -> Iterator[tuple[httpx.Client, bool]]:
+    """Yield commands to the server that has the directory open, or to one started for now.
+
+    The second value tells whether it ends with the context.
+    """
     if config.data_dir.is_dir():
         with control.client(config.data_dir) as running:
             if running is not None:
-                yield running
+                yield running, False
                 return
     server = Server(msgspec.structs.replace(config, listen="127.0.0.1:0"))
     thread = threading.Thread(target=server.run, name="server")
@@ -66,7 +72,7 @@ def _server_of(config: Config) -> Iterator[httpx.Client]:
         server.started.wait()
         with control.client(config.data_dir) as commands:
             assert commands is not None
-            yield commands
+            yield commands, True
     finally:
         server.stop()
         thread.join()

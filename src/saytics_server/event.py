@@ -634,6 +634,8 @@ def _parse_time(text: str, field: str, edge: Edge, warnings: list[Warned]) -> in
         moment = fromisoformat(text)
     except ValueError:
         moment = _parse_time_carefully(text, field)
+    if "\0" in text:  # CPython's parser stops there and takes what came before
+        _refuse_time(field)
     if moment.tzinfo is not UTC:
         if text.isdigit():
             _refuse_time(field)
@@ -879,4 +881,6 @@ def position_of(public_id: str) -> int:
     position = 0
     for digit in digits:
         position = position << 5 | _ALPHABET.index(digit)
+    if position >> 64:
+        raise ValueError(public_id)
     return position

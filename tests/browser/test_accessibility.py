@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import LiveServer, Tabs, log_in
+from stage import LiveServer, Tabs, log_in
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser

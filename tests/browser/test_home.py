@@ -7,7 +7,7 @@ import subprocess
 
 import httpx
 import pytest
-from conftest import WRITE_KEY, LiveServer, Tabs, log_in
+from stage import WRITE_KEY, LiveServer, Tabs, log_in
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import WRITE_KEY, LiveServer, Tabs, log_in
+from stage import WRITE_KEY, LiveServer, Tabs, log_in
 from playwright.sync_api import expect
 
 pytestmark = pytest.mark.browser

@@ -24,7 +24,7 @@ const PLACEHOLDER_IDS = new Set([
 const LIBRARY = Object.freeze({ name: '@saytics/node', version: VERSION });
 
 // eslint-disable-next-line no-control-regex -- they are what is looked for
-const CONTROL_CHARACTERS = /[\x00-\x1f\x7f-\x9f]/g;
+const CONTROLS_AROUND = /^[\x00-\x1f\x7f-\x9f]+|[\x00-\x1f\x7f-\x9f]+$/g;
 
 /** Builds events; holds the message ids and the clock's last second. */
 class EventWriter {
@@ -105,9 +105,9 @@ function requireObject(given) {
 
 function eventName(value) {
   if (typeof value !== 'string') {
-    throw new SayticsError('invalid_event_name', 'event must be a string.', { field: 'event' });
+    throw new SayticsError('invalid_event', 'event must be a string.', { field: 'event' });
   }
-  if (!hasLength(value.replace(CONTROL_CHARACTERS, '').trim(), EVENT_NAME_MAX)) {
+  if (!hasLength(value.replace(CONTROLS_AROUND, ''), EVENT_NAME_MAX)) {
     throw new SayticsError(
       'invalid_event_name', `event must have 1 to ${EVENT_NAME_MAX} characters.`, { field: 'event' },
     );
@@ -129,7 +129,7 @@ function id(field, value) {
   // digits already and would merge different persons.
   const text = typeof value === 'bigint' || Number.isSafeInteger(value) ? String(value) : value;
   if (typeof text !== 'string') {
-    throw new SayticsError('invalid_id', `${field} must be a string.`, { field });
+    throw new SayticsError('invalid_event', `${field} must be a string.`, { field });
   }
   if (!hasLength(text, ID_MAX)) {
     throw new SayticsError('invalid_id', `${field} must have 1 to ${ID_MAX} characters.`, { field });
@@ -141,11 +141,16 @@ function id(field, value) {
 }
 
 function messageId(value) {
-  if (typeof value === 'string' && hasLength(value, MESSAGE_ID_MAX)) return value;
-  throw new SayticsError(
-    'invalid_message_id', `messageId must be a string of 1 to ${MESSAGE_ID_MAX} characters.`,
-    { field: 'messageId' },
-  );
+  const field = 'messageId';
+  if (typeof value !== 'string') {
+    throw new SayticsError('invalid_event', 'messageId must be a string.', { field });
+  }
+  if (!hasLength(value, MESSAGE_ID_MAX)) {
+    throw new SayticsError(
+      'invalid_message_id', `messageId must have 1 to ${MESSAGE_ID_MAX} characters.`, { field },
+    );
+  }
+  return value;
 }
 
 function timestamp(value) {

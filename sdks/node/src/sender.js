@@ -95,14 +95,14 @@ class Sender {
     await this.flush(timeoutMs);
     this.#isClosed = true;
     this.dropRest();
-    this.#transport.close();
     return this.counts();
   }
 
-  /** Drop and report everything that has no end yet. */
+  /** Drop and report everything that has no end yet, and end the request under way. */
   dropRest() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
+    this.#transport.close();
     const left = this.#sending.splice(0);
     if (this.#queue.length > 0) left.push(this.#queue.cut(Infinity, Infinity));
     const events = left.flatMap((batch) => batch.events());

@@ -11,7 +11,6 @@ import datetime as dt
 import decimal
 import enum
 import json
-import re
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -33,7 +32,7 @@ PLACEHOLDER_IDS = frozenset(
 
 LIBRARY = {"name": "saytics-python", "version": __version__}
 
-_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROL_CHARACTERS = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
 
 Id = str | int | uuid.UUID
 Timestamp = str | dt.datetime | dt.date
@@ -131,12 +130,8 @@ def encode(wire: dict[str, Any]) -> bytes:
 
 def _event_name(value: object) -> str:
     if not isinstance(value, str):
-        raise SayticsError("invalid_event_name", "event must be a string.", field="event")
-    if value.isprintable():
-        trimmed = value
-    else:
-        trimmed = _CONTROL_CHARACTERS.sub("", value)
-    if not 1 <= len(trimmed.strip()) <= EVENT_NAME_MAX:
+        raise SayticsError("invalid_event", "event must be a string.", field="event")
+    if not 1 <= len(value.strip(_CONTROL_CHARACTERS)) <= EVENT_NAME_MAX:
         raise SayticsError(
             "invalid_event_name",
             f"event must have 1 to {EVENT_NAME_MAX} characters.",
@@ -152,7 +147,7 @@ def _id(field: str, value: object) -> str:
     elif isinstance(value, int | uuid.UUID) and not isinstance(value, bool):
         text = str(value)
     else:
-        raise SayticsError("invalid_id", f"{field} must be a string.", field=field)
+        raise SayticsError("invalid_event", f"{field} must be a string.", field=field)
     if not 1 <= len(text) <= ID_MAX:
         raise SayticsError(
             "invalid_id", f"{field} must have 1 to {ID_MAX} characters.", field=field
@@ -165,10 +160,12 @@ def _id(field: str, value: object) -> str:
 def _message_id(value: object) -> str:
     if isinstance(value, uuid.UUID):
         return str(value)
-    if not isinstance(value, str) or not 1 <= len(value) <= MESSAGE_ID_MAX:
+    if not isinstance(value, str):
+        raise SayticsError("invalid_event", "message_id must be a string.", field="messageId")
+    if not 1 <= len(value) <= MESSAGE_ID_MAX:
         raise SayticsError(
             "invalid_message_id",
-            f"message_id must be a string of 1 to {MESSAGE_ID_MAX} characters.",
+            f"message_id must have 1 to {MESSAGE_ID_MAX} characters.",
             field="messageId",
         )
     return value
