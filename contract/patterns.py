@@ -112,8 +112,12 @@ def _unwritable(name: str) -> Any:
 
 
 def _moment(found: re.Match[str]) -> str:
-    shift = dt.timedelta(seconds=int(found[1]) * _UNITS_S[found[2]])
-    moment = dt.datetime.now(dt.UTC) + shift
+    return utc_now(int(found[1]) * _UNITS_S[found[2]])
+
+
+def utc_now(shift_s: int = 0) -> str:
+    """Return the time now, shifted, as it stands on the wire."""
+    moment = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=shift_s)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import gzip
 import http.client
 import json
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from patterns import expand, fill, mismatch
+from patterns import expand, fill, mismatch, utc_now
 
 CASES = Path(__file__).parent / "http"
 
@@ -67,8 +68,9 @@ def replay(target: Target, case: dict[str, Any]) -> str | None:
         "write_key": target.write_key,
     }
     for number, step in enumerate(case["steps"]):
-        # Placeholders of expectations stay: only the words of this run are filled in.
-        request, expected = (fill(expand(step[part]), words) for part in ("request", "expect"))
+        request = fill(expand(step["request"]), {**words, "now": utc_now()})
+        # Here `{{now}}` stays, as a pattern.
+        expected = fill(expand(step["expect"]), words)
         limit = time.monotonic() + expected.get("within_s", 0)
         while (found := _difference(expected, _send(target, request))) is not None:
             if time.monotonic() >= limit:
@@ -86,10 +88,9 @@ def _send(target: Target, request: dict[str, Any]) -> dict[str, Any]:
     make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = make(parts.netloc, timeout=30)
     try:
-        try:
+        # A server may refuse a body before it has read it; the answer is there to read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(request.get("method", "POST"), parts.path + path, body, headers)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # a server may refuse a body before it has read it; the answer is there to read
         response = connection.getresponse()
         content = response.read()
         answered = {name.lower(): value for name, value in response.headers.items()}

@@ -1,6 +1,6 @@
 """SQL built by parts that carry their own parameters, so that no value is ever pasted into text.
 
-A part is made from a literal template and named pieces: `sql("timestamp >= {since}", since=int64(5))`.
+A part is a template written in code and named pieces: `sql("position > {last}", last=int64(5))`.
 Pieces are bound values (`string`, `int64`, `identifier` …) or other parts. `render` gives the text
 with the store's `{name:Type}` places and the values that go there; equal values share one place.
 """

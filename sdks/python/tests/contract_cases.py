@@ -10,7 +10,7 @@ from typing import Any
 CONTRACT = Path(__file__).parents[3] / "contract"
 sys.path.insert(0, str(CONTRACT))
 
-from patterns import expand, mismatch
+from patterns import expand, mismatch  # noqa: E402 - found by the line above
 
 __all__ = ["load_cases", "mismatch"]
 

@@ -31,6 +31,7 @@ FALSE_POSITIVES = 1e-4
 TAIL_IDS_MAX = 1_000_000
 # A restart replays at most this many ids from the log, at about a microsecond each.
 SAVE_EVERY_IDS = 1_000_000
+SAVE_INTERVAL_S = 3600.0
 
 _MANIFEST = "filters.json"
 

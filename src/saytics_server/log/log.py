@@ -35,6 +35,7 @@ DAY_MS = 86_400_000
 TRIM_INTERVAL_S = 10.0
 # Deleting everything at once would hold the file for seconds; a slice holds it for milliseconds.
 TRIM_RECORDS_PER_SLICE = 500
+_VACUUM = "PRAGMA incremental_vacuum(2000)"
 
 
 class LogSettings(msgspec.Struct, frozen=True):
@@ -101,6 +102,7 @@ class Log:
             tail=tail,
             next_position=max(last, stored) + 1,
             stored_position=stored,
+            covered_position=covered,
             find_stored=find_stored,
             free_bytes_min=settings.free_bytes_min,
             usage=_usage(connection),
@@ -242,6 +244,9 @@ class Log:
 
         while deleted[-1] == TRIM_RECORDS_PER_SLICE and not self._stopping.is_set():
             self._writer.run(trim_slice)
+        if len(deleted) > 2:
+            # Give whole slices back to the disk; what a few records leave is used again.
+            self._writer.run(lambda connection: list(connection.execute(_VACUUM)))
         return sum(deleted[1:])
 
     def _trim_slice(self, connection: sqlite3.Connection, now_ms: int) -> int:

@@ -61,6 +61,7 @@ class Record(msgspec.Struct, frozen=True):
 def connect(path: Path) -> sqlite3.Connection:
     """Open the log's file with the settings that make a commit durable."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")  # heeded before the first table only
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")
@@ -102,7 +103,6 @@ def _create(connection: sqlite3.Connection, now_ms: int) -> None:
     # Positions start at the microsecond of creation and grow by one per row, so slower than the
     # clock: a log made anew after a restore starts above every id the old one ever gave out.
     start = now_ms * 1000
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
     connection.executescript("BEGIN IMMEDIATE;" + _SCHEMA)
     connection.executemany(
         "INSERT INTO meta VALUES (?, ?)",

@@ -26,6 +26,7 @@ from saytics_server.clock import Clock
 from saytics_server.event import Row, TrackRow
 from saytics_server.log.ids import (
     SAVE_EVERY_IDS,
+    SAVE_INTERVAL_S,
     TAIL_IDS_MAX,
     IdFilters,
     Snapshot,
@@ -123,6 +124,7 @@ class Writer:
         tail: Tail,
         next_position: int,
         stored_position: int,
+        covered_position: int,
         find_stored: Callable[[Sequence[bytes]], dict[bytes, int]],
         free_bytes_min: int,
         usage: dict[tuple[int, str], int],
@@ -144,6 +146,9 @@ class Writer:
         self._disk_checked_s = -DISK_CHECK_INTERVAL_S
         self._disk_low = False
         self._saving = False
+        self._saver: threading.Thread | None = None
+        self._saved_s = clock.monotonic_s()
+        self._covered_position = covered_position
         self.usage = usage
         self.committed = threading.Condition()
         self.last_position = next_position - 1
@@ -180,6 +185,8 @@ class Writer:
         """Write what is queued, save the filters, end both threads."""
         self._checks.put(None)
         self._checker.join()
+        if self._saver is not None:
+            self._saver.join()
         self._queue.put(None)
         self._thread.join()
         self._connection.close()
@@ -200,9 +207,10 @@ class Writer:
                 ready = []
             if ready or tasks:
                 self._commit_group(ready, tasks)
-            if self._filters.unsaved_ids >= SAVE_EVERY_IDS and not self._saving:
+            if self._is_save_due():
                 self._start_saving()
-        self._save_filters(self._filters.snapshot(self.last_position))
+        if self._save_filters(self._filters.snapshot(self.last_position)):
+            _cover(self._connection, self._covered_position)
 
     def _next_group(self) -> tuple[list[Pending], list[_Task], bool]:
         appends: list[Pending] = []
@@ -356,27 +364,39 @@ class Writer:
 
     # --- saving the filters ---
 
+    def _is_save_due(self) -> bool:
+        # By time, too: the log is trimmed behind the saved filters, also where nobody sends ids.
+        if self._saving or self.last_position == self._covered_position:
+            return False
+        waited_s = self._clock.monotonic_s() - self._saved_s
+        return self._filters.unsaved_ids >= SAVE_EVERY_IDS or waited_s >= SAVE_INTERVAL_S
+
     def _start_saving(self) -> None:
         # The copy is taken here, between two groups; writing and syncing it takes longer than an
         # acknowledgement may wait and happens beside.
         snapshot = self._filters.snapshot(self.last_position)
         self._saving = True
+        self._saved_s = self._clock.monotonic_s()
 
         def save() -> None:
             try:
-                self._save_filters(snapshot)
-                self.run(lambda connection: _cover(connection, snapshot.covered_position))
+                if self._save_filters(snapshot):
+                    self.run(lambda connection: _cover(connection, snapshot.covered_position))
             finally:
                 self._saving = False
 
-        threading.Thread(target=save, name="log-filters", daemon=True).start()
+        self._saver = threading.Thread(target=save, name="log-filters", daemon=True)
+        self._saver.start()
 
-    def _save_filters(self, snapshot: Snapshot) -> None:
+    def _save_filters(self, snapshot: Snapshot) -> bool:
         try:
             snapshot.write()
         except OSError as error:
             # Nothing is lost: the log keeps what the saved filters do not cover.
             logger.warning("id filters not saved: %s", error)
+            return False
+        self._covered_position = snapshot.covered_position
+        return True
 
     @property
     def is_tail_full(self) -> bool:

@@ -178,9 +178,10 @@ def _day_windows(store: Store, query: EventListQuery) -> Iterator[tuple[date, da
     backward = question.order == "desc"
     if query.after is not None:
         reached = utc_day(query.after.timestamp_ms)
-        oldest, newest = (
-            (oldest, min(newest, reached)) if backward else (max(oldest, reached), newest)
-        )
+        if backward:
+            newest = min(newest, reached)
+        else:
+            oldest = max(oldest, reached)
     days = 1
     while oldest <= newest:
         step = timedelta(days=days - 1)
@@ -200,9 +201,10 @@ def _extent(store: Store, workspace_id: int) -> tuple[date, date] | None:
     ends: list[date] = []
     for way in ("ASC", "DESC"):
         statement = sql(
-            f"SELECT day FROM events WHERE workspace_id = {{workspace}}"
-            f" ORDER BY workspace_id {way}, day {way} LIMIT 1",
+            "SELECT day FROM events WHERE workspace_id = {workspace}"
+            " ORDER BY workspace_id {way}, day {way} LIMIT 1",
             workspace=uint32(workspace_id),
+            way=sql(way),
         )
         rows = store.query(*statement.render())
         if not rows:

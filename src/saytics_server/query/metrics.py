@@ -26,8 +26,9 @@ _DECIMALS = 25
 _DECIMAL_LIMIT = "1e40"
 
 _ANY_NUMBER = "coalesce(real, toFloat64(whole), toFloat64(natural))"
+_SMALL = f"toString(if(abs(real) < {_DECIMAL_LIMIT}, real, NULL))"
 _DECIMAL = (
-    f"coalesce(toDecimal256OrNull(toString(if(abs(real) < {_DECIMAL_LIMIT}, real, NULL)), {_DECIMALS}),"
+    f"coalesce(toDecimal256OrNull({_SMALL}, {_DECIMALS}),"
     f" toDecimal256(whole, {_DECIMALS}), toDecimal256(natural, {_DECIMALS}))"
 )
 _HUGE = f"if(abs(real) >= {_DECIMAL_LIMIT}, real, NULL)"
@@ -38,7 +39,7 @@ _PRECISE = Context(prec=80)
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A metric as asked for: `text` is how it was written."""
+    """A metric as asked for: `text` is how it was written, `of` the property it is over."""
 
     text: str
     kind: str

@@ -165,7 +165,8 @@ def buckets_of(span: Range, interval: Interval, frame: Frame) -> Buckets:
         raise _too_large(interval)
     zone = ZoneInfo(frame.timezone)
     edges = _hour_edges(span, zone) if interval == "hour" else _date_edges(span, interval, frame)
-    starts, labels = [], []
+    starts: list[int] = []
+    labels: list[str] = []
     for start, label in edges:
         if start > span.to_ms:
             return Buckets(interval, tuple(starts), start, tuple(labels))

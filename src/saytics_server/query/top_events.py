@@ -13,7 +13,7 @@ from saytics_server.store import Store
 def run(
     store: Store, frame: Frame, from_ms: int, to_ms: int, limit: int = 10
 ) -> list[dict[str, Any]]:
-    """Return {"event", "count", "users"} of the `limit` most frequent events, both ends included."""
+    """Return event, count and users of the `limit` most frequent events; both ends included."""
     span = Range(from_ms, to_ms)
     scan = scan_of(store, frame, Selection(None), span, persons=True)
     statement = sql(

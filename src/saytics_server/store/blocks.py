@@ -44,14 +44,13 @@ def columns(rows: Sequence[Numbered]) -> dict[str, pa.Table]:
     tracked: list[tuple[int, TrackRow]] = []
     identified: list[tuple[int, IdentifyRow]] = []
     rejected: list[tuple[int, RejectedRow]] = []
-    for numbered in rows:
-        kind = numbered[1].__class__
-        if kind is TrackRow:
-            tracked.append(numbered)
-        elif kind is IdentifyRow:
-            identified.append(numbered)
+    for position, row in rows:
+        if isinstance(row, TrackRow):
+            tracked.append((position, row))
+        elif isinstance(row, IdentifyRow):
+            identified.append((position, row))
         else:
-            rejected.append(numbered)
+            rejected.append((position, row))
     tables = {
         "events": _events(tracked),
         "identifies": _identifies(identified),

@@ -51,7 +51,7 @@ class Loader:
         self._thread.start()
 
     def stop(self) -> None:
-        """Load what is in the log, within reason, and end."""
+        """End after the block under way; the next start goes on from the log."""
         self._stopping.set()
         self._thread.join()
 
@@ -63,7 +63,7 @@ class Loader:
     def _run(self) -> None:
         while True:
             try:
-                worked = self.load_block()
+                self.load_block()
             except StoreRefusedError as error:
                 logger.error("block not loaded, will retry: %s", error)  # noqa: TRY400
                 if self._stopping.wait(RETRY_INTERVAL_S):
@@ -75,7 +75,7 @@ class Loader:
                 if self._stopping.wait(RETRY_INTERVAL_S):
                     return
                 continue
-            if self._stopping.is_set() and not worked:
+            if self._stopping.is_set():
                 return
 
     def load_block(self) -> bool:
