@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from saytics_server import __version__, config
 from saytics_server.clock import SystemClock
@@ -53,6 +54,85 @@ def demo(data_dir: str | None, **sizes: int | None) -> None:
         load_demo(config.load(data_dir=data_dir), plan, click.echo)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+@cli.group()
+def workspaces() -> None:
+    """List and change workspaces."""
+
+
+@workspaces.command("list")
+@_DATA_DIR
+def list_workspaces(data_dir: str | None) -> None:
+    """Tell all workspaces and their limits."""
+    from saytics_server.administration import ListWorkspaces  # noqa: PLC0415
+
+    _tell(data_dir, ListWorkspaces())
+
+
+@workspaces.command("change")
+@click.argument("workspace")
+@click.option("--plan", help="A preset of limits: free, starter, pro or enterprise.")
+@click.option("--enforce-quota/--no-enforce-quota", default=None, help="Refuse over the quota.")
+@click.option("--requests-per-minute", type=int, help="Limit per key; 0 for none.")
+@click.option("--timezone", help="Such as Europe/Rome; drives every report's buckets.")
+@click.option("--secret-only-event", multiple=True, help="An event only secret keys may send.")
+@_DATA_DIR
+def change_workspace(
+    data_dir: str | None, secret_only_event: tuple[str, ...], **changes: Any
+) -> None:
+    """Change a workspace's limits, time zone or secret-only events."""
+    from saytics_server.administration import ChangeWorkspace  # noqa: PLC0415
+
+    names = list(secret_only_event) or None
+    _tell(data_dir, ChangeWorkspace(secret_only_events=names, **changes))
+
+
+@cli.group()
+def keys() -> None:
+    """List, create and revoke keys."""
+
+
+@keys.command("list")
+@click.argument("workspace")
+@_DATA_DIR
+def list_keys(data_dir: str | None, workspace: str) -> None:
+    """Tell a workspace's keys; secret ones only by how they begin."""
+    from saytics_server.administration import ListKeys  # noqa: PLC0415
+
+    _tell(data_dir, ListKeys(workspace))
+
+
+@keys.command("create")
+@click.argument("workspace")
+@click.option("--class", "key_class", type=click.Choice(["secret", "write"]), default="secret")
+@click.option("--scope", type=click.Choice(["all", "send"]), default="all")
+@click.option("--name", default="made by command")
+@_DATA_DIR
+def create_key(data_dir: str | None, **key: str) -> None:
+    """Create a key and show it, this once."""
+    from saytics_server.administration import CreateKey  # noqa: PLC0415
+
+    _tell(data_dir, CreateKey(**key))
+
+
+@keys.command("revoke")
+@click.argument("workspace")
+@click.argument("key_id", type=int)
+@_DATA_DIR
+def revoke_key(data_dir: str | None, workspace: str, key_id: int) -> None:
+    """Revoke a key, from the very next request on."""
+    from saytics_server.administration import RevokeKey  # noqa: PLC0415
+
+    _tell(data_dir, RevokeKey(workspace, key_id))
+
+
+def _tell(data_dir: str | None, command: Any) -> None:
+    """Have a command carried out, by the running server if there is one; print the answer."""
+    from saytics_server.commands import carry_out  # noqa: PLC0415
+
+    answer = carry_out(config.load(data_dir=data_dir), command)
+    click.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
 
 
 def main() -> None:

@@ -22,16 +22,17 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from saytics_server import event as events
+from saytics_server.accounts import Key, Workspace
 from saytics_server.clock import Clock
 from saytics_server.encodings import unpack
 from saytics_server.errors import Refused, Rejection, error_body
-from saytics_server.log import AppendResult, LogBusyError, LogFullError
+from saytics_server.log import AppendResult, Log, LogBusyError, LogFullError
 
 logger = logging.getLogger("saytics.collect")
 
@@ -80,46 +81,6 @@ _ACCEPTED_ONE = b'{"status":"ok","received":1}'
 _IDENTIFIED = b'{"status":"ok"}'
 
 
-class LimitsFace(Protocol):
-    """What the collector needs to know of a workspace's limits."""
-
-    requests_per_minute: int | None
-    events_per_month: int | None
-    batch_max: int
-    enforce_quota: bool
-
-
-class KeyFace(Protocol):
-    """What the collector needs to know of a key."""
-
-    id: int
-    key_class: str
-
-
-class WorkspaceFace(Protocol):
-    """What the collector needs to know of a workspace."""
-
-    id: int
-    timezone: str
-    limits: Any
-    secret_only_events: frozenset[str]
-
-
-class LogFace(Protocol):
-    """What the collector needs of the log."""
-
-    claim_key: bytes
-    last_received_ms: int
-
-    async def append(self, rows: Sequence[events.Row], size: int) -> AppendResult:
-        """Return what became of the rows once they are on disk."""
-        ...
-
-    def usage(self, workspace_id: int, received_ms: int) -> int:
-        """Return the workspace's events of the month."""
-        ...
-
-
 class Disconnected(Exception):  # noqa: N818 - nobody is left to answer
     """The client went away before its request was complete."""
 
@@ -149,8 +110,8 @@ class _Request:
         self.warnings: list[events.Warned] = []
         self.result: AppendResult | None = None
         self.answer = _ACCEPTED_ONE
-        self.key: KeyFace
-        self.workspace: WorkspaceFace
+        self.key: Key
+        self.workspace: Workspace
         self.edge: events.Edge
 
 
@@ -159,8 +120,8 @@ class Collector:
 
     def __init__(
         self,
-        log: LogFace,
-        authenticate: Callable[[str], tuple[KeyFace, WorkspaceFace] | None],
+        log: Log,
+        authenticate: Callable[[str], tuple[Key, Workspace] | None],
         clock: Clock,
     ) -> None:
         self._log = log

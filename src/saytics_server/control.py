@@ -16,25 +16,20 @@ from typing import Any
 import httpx
 import msgspec
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from saytics_server import api
 from saytics_server.accounts import Accounts
+from saytics_server.administration import Command, administer
 from saytics_server.errors import Failure, Refused
 from saytics_server.log import Log
 from saytics_server.store.loader import Loader
 
 _SOCKET = "control.sock"
-
-
-class NewWorkspace(msgspec.Struct):
-    """What a command says to have a workspace made."""
-
-    name: str
-    timezone: str = "UTC"
-    demo: bool = False
+_decode_command = msgspec.json.Decoder(Command).decode
 
 
 class Control:
@@ -51,7 +46,7 @@ class Control:
         return Starlette(
             routes=[
                 Route("/status", self._status, methods=["GET"]),
-                Route("/workspaces", self._create_workspace, methods=["POST"]),
+                Route("/administer", self._administer, methods=["POST"]),
             ],
             exception_handlers={Refused: api.refused},
         )
@@ -65,22 +60,9 @@ class Control:
             }
         )
 
-    async def _create_workspace(self, request: Request) -> Response:
-        wanted = msgspec.json.decode(await request.body(), type=NewWorkspace)
-        workspace = self._accounts.create_workspace(
-            wanted.name, timezone=wanted.timezone, demo=wanted.demo
-        )
-        _, secret_key = self._accounts.create_key(workspace.id, "secret", "demo")
-        _, write_key = self._accounts.create_key(workspace.id, "write", "demo")
-        return api.answer(
-            {
-                "id": workspace.id,
-                "slug": workspace.slug,
-                "secret_key": secret_key,
-                "write_key": write_key,
-                "address": self._address,
-            }
-        )
+    async def _administer(self, request: Request) -> Response:
+        command = _decode_command(await request.body())
+        return api.answer(await run_in_threadpool(administer, self._accounts, command))
 
     @contextlib.asynccontextmanager
     async def listening(self, data_dir: Path) -> AsyncIterator[socket.socket]:
@@ -120,11 +102,17 @@ def client(data_dir: Path) -> Iterator[httpx.Client | None]:
             yield opened
 
 
+def administered(opened: httpx.Client, command: Command) -> Any:
+    """Have the running server carry a command out; return its answer. Raises Failure."""
+    return decoded(opened.post("/administer", content=msgspec.json.encode(command)))
+
+
 def decoded(response: httpx.Response) -> Any:
     """Return an answer's JSON, or raise Failure with what the server said."""
     content = response.json()
     if response.is_error:
-        raise Failure("asking the running server", content["error"]["message"], "")
+        error = content["error"]
+        raise Failure("asking the running server", error["message"].rstrip("."), error["code"])
     return content
 
 

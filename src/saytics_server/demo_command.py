@@ -19,6 +19,7 @@ import msgspec
 from tqdm import tqdm
 
 from saytics_server import control
+from saytics_server.administration import CreateWorkspace
 from saytics_server.clock import SystemClock
 from saytics_server.config import Config
 from saytics_server.demo import DemoPlan, generate_rows, run_demo
@@ -41,16 +42,17 @@ def load_demo(config: Config, plan: DemoPlan, say: Callable[[str], None]) -> Non
         _load_directly(config, plan, say)
         return
     with _server_of(config) as (commands, is_temporary):
-        workspace = control.decoded(
-            commands.post("/workspaces", json={"name": _NAME, "demo": True})
+        workspace = control.administered(
+            commands, CreateWorkspace(_NAME, key_name="demo", demo=True)
         )
-        _send(workspace, plan)
+        address = control.decoded(commands.get("/status"))["address"]
+        _send(address, workspace["secret_key"], plan)
         _wait_until_loaded(commands)
     say(f"The sample company is in workspace `{workspace['slug']}`.")
     if is_temporary:
         say("Start the server with `saytics serve` and choose the workspace on its page.")
     else:
-        say(f"  dashboard   {workspace['address']}/?workspace={workspace['slug']}")
+        say(f"  dashboard   {address}/?workspace={workspace['slug']}")
     say(f"  secret key  {workspace['secret_key']}")
 
 
@@ -78,13 +80,10 @@ def _server_of(config: Config) -> Iterator[tuple[httpx.Client, bool]]:
         thread.join()
 
 
-def _send(workspace: dict[str, Any], plan: DemoPlan) -> None:
-    headers = {
-        "Authorization": f"Bearer {workspace['secret_key']}",
-        "Content-Type": "application/json",
-    }
+def _send(address: str, secret_key: str, plan: DemoPlan) -> None:
+    headers = {"Authorization": f"Bearer {secret_key}", "Content-Type": "application/json"}
     with (
-        httpx.Client(base_url=workspace["address"], headers=headers, timeout=60) as client,
+        httpx.Client(base_url=address, headers=headers, timeout=60) as client,
         tqdm(total=plan.events, unit=" events", unit_scale=True) as bar,
     ):
         run_demo(lambda body: _post(client, body), plan, bar.update)

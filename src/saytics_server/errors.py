@@ -130,7 +130,7 @@ class Failure(Exception):  # noqa: N818 - the house's word for it
     """The world went wrong: what was tried, why it did not work, what the operator can do."""
 
     def __init__(self, operation: str, cause: str, hint: str) -> None:
-        super().__init__(f"{operation}: {cause}. {hint}")
+        super().__init__(f"{operation}: {cause}. {hint}".rstrip(" "))
         self.operation = operation
         self.cause = cause
         self.hint = hint

@@ -19,7 +19,7 @@ import socket
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -76,7 +76,7 @@ class Parts:
             opening = beside.submit(
                 Store, self.data_dir.store, url=config.store_url, cores=os.cpu_count() or 1
             )
-            undo.callback(lambda: opening.exception() or opening.result().close())
+            undo.callback(_close_opened, opening)
             self.accounts = Accounts.open(self.data_dir.path, clock)
             undo.callback(self.accounts.close)
             self.log = Log.open(
@@ -169,7 +169,7 @@ class Server:
             ]
             flushing = asyncio.create_task(self._flush_last_used())
             while not all(server.started for server in self._servers):
-                await asyncio.sleep(0.005)  # noqa: ASYNC110 - uvicorn has a flag, not an event
+                await asyncio.sleep(0.005)
             self._unready = None
             self.started.set()
             if on_ready is not None:
@@ -272,6 +272,11 @@ class _HostCheck:
         except ValueError:
             return False
         return True
+
+
+def _close_opened(opening: Future[Store]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
 
 
 def _bootstrap(accounts: Accounts, config: Config) -> Bootstrap:

@@ -34,7 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     "dashboard": {"accounts", "event", "live", "people", "query", "store"},
     "sdk_packages": set(),
     "protocol": set(),
-    "control": {"accounts", "api", "log", "store.loader"},
+    "administration": {"accounts", "event"},
+    "control": {"accounts", "administration", "api", "log", "store.loader"},
+    "commands": {"accounts", "administration", "control", "datadir"},
     "demo": {"event"},
     "server": {
         "accounts",
@@ -50,8 +52,8 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "store.loader",
     },
-    "demo_command": {"control", "demo", "log", "server"},
-    "cli": {"demo", "demo_command", "server"},
+    "demo_command": {"administration", "control", "demo", "log", "server"},
+    "cli": {"administration", "commands", "demo", "demo_command", "server"},
 }
 
 

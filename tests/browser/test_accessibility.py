@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from stage import LiveServer, Tabs, log_in
 from playwright.sync_api import Page, expect
+from stage import LiveServer, Tabs, log_in
 
 pytestmark = pytest.mark.browser
 

@@ -7,8 +7,8 @@ import subprocess
 
 import httpx
 import pytest
-from stage import WRITE_KEY, LiveServer, Tabs, log_in
 from playwright.sync_api import Page, expect
+from stage import WRITE_KEY, LiveServer, Tabs, log_in
 
 pytestmark = pytest.mark.browser
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from stage import WRITE_KEY, LiveServer, Tabs, log_in
 from playwright.sync_api import expect
+from stage import WRITE_KEY, LiveServer, Tabs, log_in
 
 pytestmark = pytest.mark.browser
 

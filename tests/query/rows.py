@@ -23,6 +23,13 @@ _MILLISECONDS = pa.timestamp("ms", tz="UTC")
 _KEY_TYPE = {"write": 0, "secret": 1}
 _CAUSE = {"identify": 0, "event": 1}
 _token = itertools.count()
+# Apart from the numbers of the fixture `workspace_id`: one test may need many workspaces.
+_workspaces = itertools.count(1_000_000)
+
+
+def fresh_workspace_id() -> int:
+    """Return the number of a workspace that no other test or example has."""
+    return next(_workspaces)
 
 
 def instant_ms(value: str | int) -> int:

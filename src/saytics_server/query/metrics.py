@@ -39,7 +39,7 @@ _PRECISE = Context(prec=80)
 
 
 class Metric(msgspec.Struct, frozen=True):
-    """A metric as asked for: `text` is how it was written, `of` the property it is over."""
+    """A metric as asked for: `text` is how it was written."""
 
     text: str
     kind: str

@@ -1,0 +1,1 @@
+"""Naive reports in plain Python: each definition once more, with no thought of speed."""
