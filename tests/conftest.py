@@ -16,14 +16,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from saytics_server.store import Store
 from serving import Serving
 
 # Two cores are shared with servers and other tests, so time says nothing about one example.
 settings.register_profile(
-    "saytics", deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow]
+    "saytics",
+    deadline=None,
+    max_examples=100,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],  # explaining takes minutes
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("saytics")
 

@@ -22,6 +22,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from time import perf_counter
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -89,9 +90,9 @@ class _Request:
     """One request on its way through the steps; each fills in what the next ones need."""
 
     __slots__ = (
-        "answer", "body", "edge", "headers", "items", "key", "path", "query", "rate_headers",
-        "receive", "rejections", "reserved_bytes", "result", "row_indexes", "rows", "scope",
-        "warnings", "workspace",
+        "answer", "body", "edge", "headers", "is_overdue", "items", "key", "path", "query",
+        "rate_headers", "receive", "rejections", "reserved_bytes", "result", "row_indexes", "rows",
+        "scope", "started_s", "warnings", "workspace",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -102,6 +103,8 @@ class _Request:
         self.headers: dict[bytes, bytes] = dict(scope["headers"])
         self.rate_headers: list[Header] = []
         self.reserved_bytes = 0
+        self.started_s: float | None = None
+        self.is_overdue = False
         self.body = b""
         self.items: Sequence[tuple[events.WireItem | None, Any, Any]] = ()
         self.rows: list[events.Row] = []
@@ -136,18 +139,21 @@ class Collector:
         self.in_flight = 0
         # For operators: how often each code was answered, and seconds spent per step.
         self.refusals: Counter[str] = Counter()
-        self.step_seconds: Counter[str] = Counter()
         self.requests = 0
-        self._steps: tuple[tuple[str, Callable[[_Request], Awaitable[None]]], ...] = (
-            ("authorise", self._step_authorise),
-            ("admit", self._step_admit),
-            ("read", self._step_read),
-            ("unpack", self._step_unpack),
-            ("decode", self._step_decode),
-            ("check", self._step_check),
-            ("append", self._step_append),
-            ("answer", self._step_answer),
+        # The path itself. A step that has to wait returns what to wait for.
+        self._steps: tuple[Callable[[_Request], Awaitable[None] | None], ...] = (
+            self._authorise,
+            self._admit,
+            self._read,
+            self._unpack,
+            self._decode,
+            self._check,
+            self._append,
+            self._answer,
         )
+        self._step_seconds = [0.0] * len(self._steps)
+        self._sweep: asyncio.TimerHandle | None = None
+        self._reading: dict[_Request, asyncio.Task[Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request to a sending endpoint."""
@@ -172,16 +178,25 @@ class Collector:
             self._bodies_bytes -= request.reserved_bytes
 
     async def _run(self, request: _Request) -> None:
-        started = time.perf_counter()
-        for name, step in self._steps:
-            await step(request)
-            ended = time.perf_counter()
-            self.step_seconds[name] += ended - started  # type: ignore[assignment]
+        seconds = self._step_seconds
+        started = perf_counter()
+        for number, step in enumerate(self._steps):
+            waiting = step(request)
+            if waiting is not None:
+                await waiting
+            ended = perf_counter()
+            seconds[number] += ended - started
             started = ended
+
+    @property
+    def step_seconds(self) -> dict[str, float]:
+        """Return the seconds spent in each step since the start, waiting included."""
+        names = (step.__name__.lstrip("_") for step in self._steps)
+        return dict(zip(names, self._step_seconds, strict=True))
 
     # --- the steps ---
 
-    async def _step_authorise(self, request: _Request) -> None:
+    def _authorise(self, request: _Request) -> None:
         authorization = request.headers.get(b"authorization")
         in_url = False
         if authorization is not None:
@@ -205,7 +220,7 @@ class Collector:
                 + ". Revoke it, and send from browsers with the write key.",
             )
 
-    async def _step_admit(self, request: _Request) -> None:
+    def _admit(self, request: _Request) -> None:
         if self.is_stopping:
             raise Refused("shutting_down")
         limits = request.workspace.limits
@@ -233,33 +248,45 @@ class Collector:
             *(_client(request) if is_write else (None, None)),
         )
 
-    async def _step_read(self, request: _Request) -> None:
-        message = None
+    async def _read(self, request: _Request) -> None:
+        # A timer per request costs more than reading it; one sweep looks after all of them.
+        task = asyncio.current_task()
+        assert task is not None
+        self._reading[request] = task
+        if self._sweep is None:
+            self._sweep_later()
         try:
-            async with asyncio.timeout(BODY_TIMEOUT_S):
-                message = await request.receive()
-                if not message.get("more_body", False):
-                    _refuse_disconnect(message)
-                    request.body = message.get("body", b"")
-                    return
+            message = await request.receive()
+            if message.get("more_body", False):
                 request.body = await self._read_rest(request, message)
-        except TimeoutError:
-            raise Refused("request_timeout", headers={"Connection": "close"}) from None
+            else:
+                _refuse_disconnect(message)
+                request.body = message.get("body", b"")
+        except asyncio.CancelledError:
+            if request.is_overdue:
+                task.uncancel()
+                raise Refused("request_timeout", headers={"Connection": "close"}) from None
+            raise
+        finally:
+            del self._reading[request]
 
-    async def _step_unpack(self, request: _Request) -> None:
-        charset = _charset(request.headers.get(b"content-type", b""))
-        if charset not in ("", "utf-8", "utf8", "us-ascii"):
-            raise Refused("unsupported_encoding", f"Charset {charset[:40]!r} is not UTF-8.")
-        encoding = request.headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-        if encoding in ("", "identity"):
-            return
+    def _unpack(self, request: _Request) -> Awaitable[None] | None:
+        headers = request.headers
+        if headers.get(b"content-type") != b"application/json":
+            _refuse_charset(headers.get(b"content-type", b""))
+        encoding = headers.get(b"content-encoding")
+        if encoding is None:
+            return None
+        name = encoding.decode("latin-1").strip().lower()
+        if name in ("", "identity"):
+            return None
         if len(request.body) > _LARGE_BODY_BYTES:
-            request.body = await asyncio.to_thread(unpack, request.body, encoding, BODY_BYTES_MAX)
-        else:
-            request.body = unpack(request.body, encoding, BODY_BYTES_MAX)
+            return self._unpack_beside(request, name)
+        request.body = unpack(request.body, name, BODY_BYTES_MAX)
         self._reserve(request, len(request.body))
+        return None
 
-    async def _step_decode(self, request: _Request) -> None:
+    def _decode(self, request: _Request) -> None:
         if request.path != BATCH:
             request.items = (events.decode_item(request.body),)
             if request.path == IDENTIFY and request.items[0][0] is not None:
@@ -285,34 +312,20 @@ class Collector:
             )
         request.items = decoded
 
-    async def _step_check(self, request: _Request) -> None:
-        idempotency_key = None
-        if header := request.headers.get(b"idempotency-key"):
-            idempotency_key = header.decode("latin-1")
-        is_batch = request.path == BATCH
-        for index, (item, sent, found) in enumerate(request.items):
-            if index % ITEMS_PER_TURN == ITEMS_PER_TURN - 1:
-                await asyncio.sleep(0)
-            place = index if is_batch else None
-            if item is None:
-                self._keep_rejected(request, sent, found, place)
-                continue
-            accepted = events.normalise(item, request.edge, idempotency_key=idempotency_key)
-            if isinstance(accepted, Rejection):
-                self._keep_rejected(request, events.sent_again(item), accepted, place)
-                continue
-            if found:
-                accepted.warnings = [*found, *accepted.warnings]
-            if request.edge.key_class == events.WRITE:
-                self._limit_links(accepted, request.edge)
-            request.rows.append(accepted.row)
-            request.row_indexes.append(index)
-            for warned in accepted.warnings:
-                request.warnings.append(
-                    warned if place is None else events.Warned(warned.code, warned.field, place)
-                )
+    def _check(self, request: _Request) -> Awaitable[None] | None:
+        key = request.headers.get(b"idempotency-key")
+        idempotency_key = key.decode("latin-1") if key is not None else None
+        if len(request.items) > ITEMS_PER_TURN:
+            return self._check_in_turns(request)
+        self._check_items(request, 0, len(request.items), idempotency_key)
+        return None
 
-    async def _step_append(self, request: _Request) -> None:
+    async def _check_in_turns(self, request: _Request) -> None:
+        for start in range(0, len(request.items), ITEMS_PER_TURN):
+            self._check_items(request, start, start + ITEMS_PER_TURN, None)
+            await asyncio.sleep(0)
+
+    async def _append(self, request: _Request) -> None:
         if not request.rows:
             return
         try:
@@ -324,7 +337,7 @@ class Collector:
                 raise Refused("storage_full", headers={"Retry-After": "30"}) from None
             raise Refused("overloaded") from None
 
-    async def _step_answer(self, request: _Request) -> None:
+    def _answer(self, request: _Request) -> None:
         result = request.result
         duplicates = result.duplicates if result else ()
         if not (duplicates or request.rejections or request.warnings):
@@ -412,6 +425,51 @@ class Collector:
                 return b"".join(parts)
             message = await request.receive()
 
+    async def _unpack_beside(self, request: _Request, encoding: str) -> None:
+        request.body = await asyncio.to_thread(unpack, request.body, encoding, BODY_BYTES_MAX)
+        self._reserve(request, len(request.body))
+
+    def _check_items(
+        self, request: _Request, start: int, end: int, idempotency_key: str | None
+    ) -> None:
+        edge, is_batch = request.edge, request.path == BATCH
+        normalise = events.normalise
+        for index, (item, sent, found) in enumerate(request.items[start:end], start):
+            place = index if is_batch else None
+            if item is None:
+                self._keep_rejected(request, sent, found, place)
+                continue
+            accepted = normalise(item, edge, idempotency_key)
+            if isinstance(accepted, Rejection):
+                self._keep_rejected(request, events.sent_again(item), accepted, place)
+                continue
+            row = accepted.row
+            request.rows.append(row)
+            request.row_indexes.append(index)
+            if edge.key_class == events.WRITE and row.user_id and row.anonymous_id:
+                self._limit_links(accepted, edge)
+            if found or accepted.warnings:
+                request.warnings += [
+                    events.Warned(warned.code, warned.field, place)
+                    for warned in (*found, *accepted.warnings)
+                ]
+
+    def _sweep_later(self) -> None:
+        self._sweep = asyncio.get_running_loop().call_later(_SWEEP_INTERVAL_S, self._sweep_overdue)
+
+    def _sweep_overdue(self) -> None:
+        """End the reading of bodies that take too long; sleep again when none is being read."""
+        self._sweep = None
+        started_before = self._clock.monotonic_s() - BODY_TIMEOUT_S
+        for request, task in self._reading.items():
+            if request.started_s is None:
+                request.started_s = self._clock.monotonic_s()
+            elif request.started_s < started_before and not request.is_overdue:
+                request.is_overdue = True
+                task.cancel()
+        if self._reading:
+            self._sweep_later()
+
     def _keep_rejected(
         self, request: _Request, sent: Any, rejection: Rejection, index: int | None
     ) -> None:
@@ -435,17 +493,15 @@ class Collector:
         request.row_indexes.append(index or 0)
 
     def _limit_links(self, accepted: events.Accepted, edge: events.Edge) -> None:
-        row = accepted.row
-        if row.user_id and row.anonymous_id and not self._links.allow(edge, row):
-            row.links = False
-            accepted.warnings = [
-                *accepted.warnings,
-                events.Warned("link_limited", "anonymousId"),
-            ]
+        if not self._links.allow(edge, accepted.row):
+            accepted.row.links = False
+            accepted.warnings = [*accepted.warnings, events.Warned("link_limited", "anonymousId")]
 
 
 # Above this, unpacking would hold up other requests for more than a millisecond or two.
 _LARGE_BODY_BYTES = 128 * 1024
+_SWEEP_INTERVAL_S = 1.0
+_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
 
 class _AllRejected(Refused):
@@ -519,6 +575,12 @@ def _key_in_query(query: bytes) -> str:
 def _content_length(request: _Request) -> int:
     text = request.headers.get(b"content-length", b"0")
     return int(text) if text.isdigit() else 0
+
+
+def _refuse_charset(content_type: bytes) -> None:
+    charset = _charset(content_type)
+    if charset not in _CHARSETS:
+        raise Refused("unsupported_encoding", f"Charset {charset[:40]!r} is not UTF-8.")
 
 
 def _charset(content_type: bytes) -> str:

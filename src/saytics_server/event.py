@@ -438,7 +438,7 @@ def sent_text(sent: Any) -> bytes:
 
 
 def normalise(
-    item: WireItem, edge: Edge, *, idempotency_key: str | None = None
+    item: WireItem, edge: Edge, idempotency_key: str | None = None
 ) -> Accepted | Rejection:
     """Apply every rule of one event or identify call; return its row, or why there is none."""
     try:

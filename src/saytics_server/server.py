@@ -168,7 +168,8 @@ class Server:
                 )
             ]
             flushing = asyncio.create_task(self._flush_last_used())
-            while not all(server.started for server in self._servers):
+            # uvicorn has a flag for this, not an event.
+            while not all(server.started for server in self._servers):  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             self._unready = None
             self.started.set()

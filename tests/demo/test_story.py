@@ -126,15 +126,23 @@ def test_refunds_follow_their_payment_and_stay_below_it(company):
     assert refunds > 5
 
 
-def test_failed_payments_are_tried_again_once(histories):
-    """A payment is tried at most twice; failing twice ends the subscription."""
+def test_failed_payments_are_tried_again_once(histories, end_ms):
+    """A failed payment is tried again three days later; failing twice ends the subscription."""
+    retries = 0
     for history in histories.values():
-        for place, item in enumerate(history):
-            if item.get("event") == "Payment Failed" and item["properties"]["attempt"] == 2:
-                rest = [later.get("event") for later in history[place + 1 :]]
-                assert "Payment Succeeded" not in rest
-                if ms(item) < ms(history[-1]) - 2 * 3_600_000:
-                    assert "Subscription Cancelled" in rest
+        attempts = defaultdict(list)
+        for item in history:
+            if item.get("event") in ("Payment Succeeded", "Payment Failed"):
+                attempts[item["properties"]["payment_id"]].append(item)
+        for tries in attempts.values():
+            assert len(tries) <= 2
+            if len(tries) == 2:
+                assert tries[0]["properties"]["attempt"] == 1
+                assert ms(tries[1]) - ms(tries[0]) == 3 * DAY_MS
+                retries += 1
+            if tries[-1]["event"] == "Payment Failed" and ms(tries[-1]) < end_ms - 4 * DAY_MS:
+                assert first_time(history, "Subscription Cancelled") > ms(tries[-1])
+    assert retries > 20
 
 
 def test_traits_follow_the_plan(histories):
@@ -142,18 +150,16 @@ def test_traits_follow_the_plan(histories):
     changes = 0
     for history in histories.values():
         for place, item in enumerate(history):
-            expected = {
-                "Subscription Cancelled": {"billing_cycle": None, "mrr": None, "plan": "free"},
-                "Subscription Upgraded": {
-                    name: item.get("properties", {}).get(name)
-                    for name in ("billing_cycle", "mrr", "plan")
-                },
-            }.get(item.get("event"))
-            if expected:
-                later = (i["traits"] for i in history[place:] if "plan" in i.get("traits", {}))
-                assert next(later) == expected
-                changes += 1
-    assert changes > 20
+            if not item.get("event", "").startswith("Subscription"):
+                continue
+            said = {name: item["properties"][name] for name in ("billing_cycle", "mrr", "plan")}
+            if item["event"] == "Subscription Cancelled":
+                said = {"billing_cycle": None, "mrr": None, "plan": "free"}
+            later = (i["traits"] for i in history[place:] if "plan" in i.get("traits", {}))
+            # The demo may end between the two.
+            assert next(later, said) == said
+            changes += 1
+    assert changes > 100
 
 
 def test_some_people_use_several_devices_and_a_few_share_one(company):

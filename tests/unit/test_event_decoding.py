@@ -70,7 +70,7 @@ def outcomes(body: bytes) -> list[Any]:
 # --- what is generated -----------------------------------------------------------------------
 
 numbers = st.one_of(
-    st.integers(-(2**70), 2**70), st.integers(), st.floats(), st.sampled_from([2**63, 2**64, 10**400])
+    st.integers(-(2**70), 2**70), st.floats(), st.sampled_from([2**63, 2**64, 10**308, 10**309])
 )
 texts = st.one_of(
     st.text(max_size=20),
@@ -80,11 +80,10 @@ texts = st.one_of(
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, texts),
     lambda inner: st.one_of(
-        st.lists(inner, max_size=5),
-        st.lists(inner, min_size=26, max_size=27),
-        st.dictionaries(texts, inner, max_size=5),
+        st.lists(inner, max_size=3),
+        st.dictionaries(texts, inner, max_size=3),
     ),
-    max_leaves=30,
+    max_leaves=12,
 )
 fields = st.sampled_from([*events._FIELD_TYPES, "unknown", "user_id"])
 times = st.one_of(
@@ -124,7 +123,7 @@ def json_texts(draw: st.DrawFn) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(json_texts())
 @example(b'{"event":"X","userId":"u","properties":{"a":18446744073709551616}}')
 @example(b'{"event":"X","event":"Y","userId":"u"}')
@@ -142,7 +141,7 @@ def test_the_fast_way_and_the_careful_way_give_the_same(body: bytes):
     assert fast[0] == fast[1]
 
 
-@settings(max_examples=600)
+@settings(max_examples=300)
 @given(json_texts(), st.data())
 def test_a_damaged_text_is_read_alike_both_ways_or_refused(body: bytes, data: st.DataObject):
     """Cut, doubled and overwritten bytes: both ways agree on what is JSON at all."""
