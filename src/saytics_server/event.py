@@ -318,14 +318,19 @@ def _loads_apart(text: str) -> Any:
 
 
 def _item_spans(text: str) -> Iterator[tuple[int, int]]:
-    depth, start = 0, None
+    """Yield where each item of the `events` array of the outermost object stands in `text`."""
+    depth, key, start = 0, "", None
     for token in _JSON_TOKEN.finditer(text):
         character = token.group()[0]
-        if character in "[{":
+        if character == '"':
+            key = token.group() if depth == 1 else key
+        elif character in "[{":
             depth += 1
-            if depth == _ITEM_DEPTH and character == "[":
+            if depth == 1 and character == "[":
+                return
+            if depth == _ITEM_DEPTH and character == "[" and key == '"events"':
                 start = token.end()
-        elif character in "]}" or (character == "," and depth == _ITEM_DEPTH):
+        else:
             if depth == _ITEM_DEPTH and start is not None:
                 if text[start : token.start()].strip():
                     yield start, token.start()
@@ -424,13 +429,16 @@ def _type_name(value: Any) -> str:
 
 def sent_again(item: WireItem) -> dict[str, Any]:
     """Return an item as it was sent, without the fields it did not have."""
-    fields: dict[str, Any] = msgspec.to_builtins(item)
+    fields = {name: getattr(item, name) for name in item.__struct_fields__}
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def sent_text(sent: Any) -> bytes:
     """Return what was sent as JSON text for the rejected-events table, cut to its limit."""
-    text = json.dumps(sent, ensure_ascii=True, default=lambda unreadable: unreadable.message)
+    try:
+        text = json.dumps(sent, ensure_ascii=True, default=lambda unreadable: unreadable.message)
+    except RecursionError:
+        text = '"nested too deeply to be kept"'
     return text.encode()[:REJECTED_BYTES_MAX]
 
 

@@ -88,7 +88,7 @@
   function mayPoll(element) {
     if (document.hidden) return false;
     if (element.id !== "arrivals-poll") return true;
-    return !paused && !byId("event-dialog").open;
+    return !paused && !pointedAt && !byId("event-dialog").open;
   }
 
   function trimArrivals() {
