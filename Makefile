@@ -15,7 +15,7 @@ run: $(VENV)/.installed $(SDK_FILES)/.built
 
 test: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	$(BIN)/python -m pytest
-	node --test sdks/node/test/
+	node --test sdks/node/test/*.test.js
 
 test-slow: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	$(BIN)/python -m pytest -m slow

@@ -91,6 +91,7 @@ def _create_workspace(accounts: Accounts, command: CreateWorkspace) -> dict[str,
     workspace = accounts.create_workspace(
         command.name, timezone=command.timezone, demo=command.demo
     )
+    accounts.add_every_admin(workspace.id)
     _, secret_key = accounts.create_key(workspace.id, "secret", command.key_name)
     _, write_key = accounts.create_key(workspace.id, "write", command.key_name)
     return {**_workspace(workspace), "secret_key": secret_key, "write_key": write_key}

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,7 +18,7 @@ import msgspec
 from tqdm import tqdm
 
 from saytics_server import control
-from saytics_server.administration import CreateWorkspace
+from saytics_server.administration import CreateWorkspace, administer
 from saytics_server.clock import SystemClock
 from saytics_server.config import Config
 from saytics_server.demo import DemoPlan, generate_rows, run_demo
@@ -84,7 +83,7 @@ def _send(address: str, secret_key: str, plan: DemoPlan) -> None:
     headers = {"Authorization": f"Bearer {secret_key}", "Content-Type": "application/json"}
     with (
         httpx.Client(base_url=address, headers=headers, timeout=60) as client,
-        tqdm(total=plan.events, unit=" events", unit_scale=True) as bar,
+        tqdm(total=plan.events, unit=" events", unit_scale=True, disable=None) as bar,
     ):
         run_demo(lambda body: _post(client, body), plan, bar.update)
 
@@ -124,12 +123,11 @@ def _load_directly(config: Config, plan: DemoPlan, say: Callable[[str], None]) -
                 )
     parts = Parts(config, SystemClock())
     try:
-        workspace = parts.accounts.create_workspace(_NAME, demo=True)
-        _, secret_key = parts.accounts.create_key(workspace.id, "secret", "demo")
-        with tqdm(total=plan.events, unit=" events", unit_scale=True) as bar:
+        workspace = administer(parts.accounts, CreateWorkspace(_NAME, key_name="demo", demo=True))
+        with tqdm(total=plan.events, unit=" events", unit_scale=True, disable=None) as bar:
             for rows in generate_rows(
                 plan,
-                workspace_id=workspace.id,
+                workspace_id=workspace["id"],
                 claim_key=parts.log.claim_key,
                 received_ms=max(plan.end_ms, parts.log.last_received_ms),
             ):
@@ -138,8 +136,8 @@ def _load_directly(config: Config, plan: DemoPlan, say: Callable[[str], None]) -
         parts.loader.wait_loaded(parts.log.last_position, LOAD_TIMEOUT_S)
     finally:
         parts.close()
-    say(f"The sample company is in workspace `{workspace.slug}` of {Path(config.data_dir)}.")
-    say(f"  secret key  {secret_key}")
+    say(f"The sample company is in workspace `{workspace['slug']}` of {config.data_dir}.")
+    say(f"  secret key  {workspace['secret_key']}")
 
 
 def _append(parts: Parts, rows: Any) -> None:

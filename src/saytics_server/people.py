@@ -11,6 +11,7 @@ The parts here are SQL; they read the store's `events`, `links`, `traits` and `i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -35,13 +36,12 @@ class Links(msgspec.Struct, frozen=True):
     # (universe, side, id), side being "user_id" or "anonymous_id".
     quarantined: frozenset[tuple[str, str, str]]
 
-    def resolve(self, events: Sql, *, only_anonymous: Sql | None = None) -> Sql:
+    def resolve(self, events: Sql, *, only_anonymous: Sequence[str] | None = None) -> Sql:
         """Return a SELECT of `events` with the columns `known_user` and `person` added.
 
         `events` is a SELECT that has at least user_id, anonymous_id, key_type and timestamp.
         `known_user` is the user's id or ''; `person` is unique over users and anonymous ids.
-        `only_anonymous`, a SELECT of anonymous ids, narrows the links that are read; give it
-        when the anonymous events among `events` carry no other ids.
+        `only_anonymous` narrows the links that are read: all the anonymous ids among `events`.
         """
         person = sql(
             "*, concat(if(known_user = '', 'a', 'u'), "
@@ -67,35 +67,50 @@ class Links(msgspec.Struct, frozen=True):
             links=self._timeline(only_anonymous),
         )
 
-    def usable(self, universe: str, *, where: Sql | None = None) -> Sql:
-        """Return a SELECT of the links that events of a key class see, quarantine left out."""
-        conditions = [sql("workspace_id = {id}", id=uint32(self.workspace_id))]
-        if universe == _SECRET:
-            conditions.append(sql("key_type = 'secret'"))
-        for side in ("user_id", "anonymous_id"):
-            ids = sorted(id_ for of, on, id_ in self.quarantined if (of, on) == (universe, side))
-            if ids:
-                conditions.append(sql(f"{side} NOT IN {{ids}}", ids=strings(ids)))
-        if where is not None:
-            conditions.append(where)
+    def usable(self, where: Sql) -> Sql:
+        """Return a SELECT of the links fulfilling `where`, once per universe that sees them.
+
+        Quarantined ones are left out.
+        """
+        conditions = [sql("true")]
+        for universe in (_SECRET, _WRITE):
+            for side in ("user_id", "anonymous_id"):
+                ids = sorted(i for of, on, i in self.quarantined if (of, on) == (universe, side))
+                if ids:
+                    conditions.append(
+                        sql(
+                            "NOT (universe = {universe} AND {side} IN {ids})",
+                            universe=string(universe),
+                            side=sql(side),
+                            ids=strings(ids),
+                        )
+                    )
         return sql(
-            "SELECT anonymous_id, {universe} AS universe,"
-            " toUnixTimestamp64Milli(timestamp) AS at_ms, message_id, user_id"
-            " FROM links WHERE {conditions}",
-            universe=string(universe),
+            "SELECT * FROM (SELECT anonymous_id, user_id, message_id,"
+            " arrayJoin(if(key_type = {secret}, [{secret}, {write}], [{write}])) AS universe,"
+            " toUnixTimestamp64Milli(timestamp) AS at_ms"
+            " FROM links WHERE workspace_id = {workspace} AND {where}) WHERE {conditions}",
+            secret=string(_SECRET),
+            write=string(_WRITE),
+            workspace=uint32(self.workspace_id),
+            where=where,
             conditions=all_of(conditions),
         )
 
-    def _timeline(self, only_anonymous: Sql | None) -> Sql:
+    def _timeline(self, only_anonymous: Sequence[str] | None) -> Sql:
         """Return (anonymous_id, universe, from_ms, linked_user): who an id is from when on.
 
         Most ids only ever have one user, and for them the first row, which holds always, will do.
         """
-        only = None if only_anonymous is None else sql("anonymous_id IN ({o})", o=only_anonymous)
-        usable = sql(
-            "{secret} UNION ALL {write}",
-            secret=self.usable(_SECRET, where=only),
-            write=self.usable(_WRITE, where=only),
+        where = sql("true")
+        if only_anonymous is not None:
+            where = sql("anonymous_id IN {ids}", ids=strings(only_anonymous))
+        shared = sql(
+            "{where} AND anonymous_id IN (SELECT anonymous_id FROM links"
+            " WHERE workspace_id = {workspace} AND {where}"
+            " GROUP BY anonymous_id HAVING min(user_id) != max(user_id))",
+            where=where,
+            workspace=uint32(self.workspace_id),
         )
         return sql(
             "SELECT anonymous_id, universe, {always} AS from_ms,"
@@ -104,13 +119,10 @@ class Links(msgspec.Struct, frozen=True):
             " UNION ALL"
             " SELECT anonymous_id, universe, at_ms AS from_ms,"
             " argMax(user_id, (message_id, user_id)) AS linked_user"
-            " FROM ({usable}) WHERE anonymous_id IN"
-            " (SELECT anonymous_id FROM links WHERE workspace_id = {workspace}"
-            "  GROUP BY anonymous_id HAVING min(user_id) != max(user_id))"
-            " GROUP BY anonymous_id, universe, at_ms",
+            " FROM ({shared}) GROUP BY anonymous_id, universe, at_ms",
             always=int64(_ALWAYS_MS),
-            usable=usable,
-            workspace=uint32(self.workspace_id),
+            usable=self.usable(where),
+            shared=self.usable(shared),
         )
 
 
@@ -174,11 +186,12 @@ def traits_of(store: Store, workspace_id: int, user_id: str) -> dict[str, Any]:
     return {trait: msgspec.json.decode(value) for trait, value in rows}
 
 
-def anonymous_ids_of(links: Links, user_id: str) -> Sql:
-    """Return a SELECT of the anonymous ids with a link in use to a user."""
-    linked = sql("user_id = {user}", user=string(user_id))
-    return sql(
-        "SELECT DISTINCT anonymous_id FROM ({secret} UNION ALL {write})",
-        secret=links.usable(_SECRET, where=linked),
-        write=links.usable(_WRITE, where=linked),
+def anonymous_ids_of(store: Store, links: Links, user_id: str) -> list[str]:
+    """Return the anonymous ids with a link in use to a user, in order."""
+    if not links.present:
+        return []
+    statement = sql(
+        "SELECT DISTINCT anonymous_id FROM ({links}) ORDER BY anonymous_id",
+        links=links.usable(sql("user_id = {user}", user=string(user_id))),
     )
+    return [row[0] for row in store.query(*statement.render())]

@@ -130,6 +130,11 @@ def uint32s(values: Iterable[int]) -> Sql:
     return _bound("Array(UInt32)", tuple(values))
 
 
+def uint64s(values: Iterable[int]) -> Sql:
+    """Bind a list of unsigned numbers of 64 bits."""
+    return _bound("Array(UInt64)", tuple(values))
+
+
 def _bound(kind: str, value: Any) -> Sql:
     return Sql((Bound(kind, value),))
 

@@ -185,3 +185,14 @@ def test_a_plan_limits_the_members(accounts, account):
     for workspace_id, account_id in ((99, account.id), (shop.id, 99)):
         code, _, _ = refusal(accounts.add_member, workspace_id, account_id, "viewer")
         assert code == "not_found"
+
+
+def test_workspaces_made_by_command_belong_to_every_admin(accounts, account):
+    """Admins of another workspace become admins of it; viewers do not become members."""
+    viewer = accounts.create_account("ann@example.com", PASSWORD)
+    shop, demo = accounts.create_workspace("Shop"), accounts.create_workspace("Demo", demo=True)
+    accounts.add_member(shop.id, account.id, "admin")
+    accounts.add_member(shop.id, viewer.id, "viewer")
+    accounts.add_every_admin(demo.id)
+    assert (demo.id, "admin") in [(w.id, role) for w, role in accounts.workspaces_of(account.id)]
+    assert demo.id not in [w.id for w, _ in accounts.workspaces_of(viewer.id)]

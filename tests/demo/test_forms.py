@@ -103,7 +103,7 @@ def test_receipt_follows_the_events(small_plan):
         (1, 500, None),
         (7, 20_000, None),
         (90, 30_000, None),
-        (200, 60_000, 1_500),
+        (120, 40_000, 1_200),
         (20, 90_000, 800),
     ],
 )

@@ -22,9 +22,7 @@ def person_of(event: Item, history: list[Item]) -> Person:
     if event.get("userId"):
         return ("user", event["userId"])
     anonymous_id = event["anonymousId"]
-    links = [
-        link for link in _links_seen_by(event, history) if link["anonymousId"] == anonymous_id
-    ]
+    links = [link for link in _links_seen_by(event, history) if link["anonymousId"] == anonymous_id]
     if not links:
         return ("anonymous", anonymous_id)
     before = [link for link in links if link["timestamp"] <= event["timestamp"]]

@@ -46,7 +46,9 @@ def trends(question: Question, history: list[Item]) -> dict[str, Any]:
             data.append((label, _metric(question, inside, history), end <= question.now_ms))
         return {"data": data, "total": _metric(question, in_range, history)}
 
-    in_range = [e for e in events_of(history) if question.from_ms <= e["timestamp"] <= question.to_ms]
+    in_range = [
+        e for e in events_of(history) if question.from_ms <= e["timestamp"] <= question.to_ms
+    ]
     return _with_breakdown(question, _matching(question, in_range, history), history, table)
 
 
@@ -97,9 +99,7 @@ def _start(question: Question) -> int:
 
 def _buckets(question: Question) -> list[tuple[str, str, int]]:
     zone = ZoneInfo(question.timezone)
-    return buckets(
-        question.from_ms, question.to_ms, question.interval, zone, question.week_start
-    )
+    return buckets(question.from_ms, question.to_ms, question.interval, zone, question.week_start)
 
 
 def _matching(question: Question, events: list[Item], history: list[Item]) -> list[Item]:

@@ -91,9 +91,13 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+def _day(item: Wire) -> date:
+    return datetime.fromtimestamp(instant_ms(item["timestamp"]) / 1000, UTC).date()
+
+
 # Column -> (Arrow type, value of an item), beyond the columns that every table has.
 _EVENT_COLUMNS = {
-    "day": (pa.date32(), lambda item: _day(item)),
+    "day": (pa.date32(), _day),
     "event": (pa.string(), lambda item: item["event"]),
     "anonymous_id": (pa.string(), lambda item: item.get("anonymousId") or ""),
     "original_timestamp": (_MILLISECONDS, lambda item: None),
@@ -124,10 +128,6 @@ _SHARED_COLUMNS = {
     "key_type": (pa.int8(), lambda item: _KEY_TYPE[item["keyType"]]),
     "message_id": (pa.string(), lambda item: item["messageId"] or ""),
 }
-
-
-def _day(item: Wire) -> date:
-    return datetime.fromtimestamp(instant_ms(item["timestamp"]) / 1000, UTC).date()
 
 
 def _table(workspace_id: int, items: list[Any], columns: Mapping[str, Any]) -> pa.Table:

@@ -7,12 +7,13 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from oracle import reports
-from oracle.reports import Question
 from rows import fresh_workspace_id, insert_history
 
+from oracle import reports
+from oracle.reports import Question
 from saytics_server.query import active_users, trends
 from saytics_server.query.model import Frame
 from saytics_server.query.periods import utc_text
@@ -31,7 +32,7 @@ ZONES = {
     "Pacific/Apia": [1325239200000],  # nor does the whole 30th of December 2011
     "Pacific/Chatham": [1712412000000],
 }
-KEYS = ["plan", "a.b", 'q"uo\'te', "größe 😀", "$set", "100%", "", "a b", "back\\slash", "x!=y~<>"]
+KEYS = ["plan", "a.b", "q\"uo'te", "größe 😀", "$set", "100%", "", "a b", "back\\slash", "x!=y~<>"]
 TEXTS = ["", "pro", "Pro", "5", "5.0", "true", "null", "other", "ß😀", "2024-03-31",
          "2024-03-31T01:30:00Z", "2024-03-31T03:30:00+02:00", "it's", "{x:String}"]  # fmt: skip
 NUMBERS = [0, -0.0, 5, 5.0, -3, 0.1, 0.2, 49.99, 1e300, 2**53 + 1, 2**63, 2**64 - 1, -(2**63), 1e-9]
@@ -184,22 +185,40 @@ def compare(report: Any, oracle: Any, store: Any, question: Question, history: l
 
 
 PROPERTY_METRICS = ["sum:p", "avg:p", "min:p", "max:p", "median:p", "p90:p", "p95:p", "p99:p"]
-generated = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
+TREND_METRICS = ["count", "users", "per_person", *PROPERTY_METRICS]
+checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+# An example is half a dozen durable inserts and a few queries: a third of a second.
+quick = settings(max_examples=25, deadline=None, suppress_health_check=checks)
+thorough = settings(max_examples=600, deadline=None, suppress_health_check=checks)
 
 
-@generated
-@given(case=cases(["count", "users", "per_person", *PROPERTY_METRICS]))
+@quick
+@given(case=cases(TREND_METRICS))
 def test_trends_count_as_the_oracle_does(store, case):
     """Every metric, interval, filter and breakdown gives the numbers of the naive definition."""
     compare(trends, reports.trends, store, *case)
 
 
-@generated
+@quick
 @given(case=cases(["dau", "wau", "mau"]))
 def test_active_users_count_as_the_oracle_does(store, case):
     """Day, trailing and calendar windows hold the persons of the naive definition."""
+    compare(active_users, reports.active_users, store, *case)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@thorough
+@given(case=cases(TREND_METRICS))
+def test_trends_count_as_the_oracle_does_in_many_histories(store, case):
+    """The numbers stay those of the naive definition over hundreds of histories."""
+    compare(trends, reports.trends, store, *case)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@thorough
+@given(case=cases(["dau", "wau", "mau"]))
+def test_active_users_count_as_the_oracle_does_in_many_histories(store, case):
+    """The numbers stay those of the naive definition over hundreds of histories."""
     compare(active_users, reports.active_users, store, *case)

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import edge, wire_event
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from factories import edge, wire_event
 from saytics_server import event as events
 from saytics_server.errors import ERRORS, Rejection
 from saytics_server.event import Accepted, TrackRow, WireItem
@@ -138,10 +138,10 @@ def test_the_fast_way_and_the_careful_way_give_the_same(body: bytes):
     with only_the_careful_way():
         careful = outcomes(body)
     assert fast == careful
-    assert fast[0] == fast[1]
+    assert _kind(fast[0]) == _kind(fast[1])
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(json_texts(), st.data())
 def test_a_damaged_text_is_read_alike_both_ways_or_refused(body: bytes, data: st.DataObject):
     """Cut, doubled and overwritten bytes: both ways agree on what is JSON at all."""
@@ -166,6 +166,7 @@ def test_bytes_that_are_no_json_are_refused_and_never_raise(body: bytes):
         assert isinstance(result, Rejection)
 
 
+NEST = b"[" * 3_000 + b"]" * 3_000
 BAD_ITEMS = {
     "nothing": b"null",
     "a number": b"5",
@@ -183,10 +184,10 @@ BAD_ITEMS = {
     "too large": b'{"event":"X","userId":"u","properties":{%s}}'
     % b",".join(b'"k%d":"%s"' % (n, b"x" * 256) for n in range(200)),
     "unknown type": b'{"type":"page","userId":"u"}',
-    "deep array": b'{"event":"X","userId":"u","properties":{"a":' + b"[" * 3_000 + b"]" * 3_000 + b"}}",
+    "deep array": b'{"event":"X","userId":"u","properties":{"a":%s}}' % NEST,
     "deep object": b'{"event":"X","properties":' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}",
     "deep item": b"[" * 100_000 + b"]" * 100_000,
-    "deep, brackets in text": b'{"event":"]}[{\\"","x":' + b"[" * 3_000 + b'"]"' + b"]" * 3_000 + b"}",
+    "deep, brackets in text": b'{"event":"]}[{\\"","x":["]",%s]}' % NEST,
 }  # fmt: skip
 
 
@@ -247,6 +248,7 @@ def test_any_depth_is_answered(depth: int, opening: bytes, is_complete: bool):
         (b"[" * 100_000, "invalid_json"),
         (b'{"a":' * 100_000, "invalid_json"),
         (b"[" * 100_000 + b"]" * 100_000, "invalid_json"),
+        (b'{"a":[' + b"[" * 3_000 + b"]" * 3_000 + b"]}", "invalid_json"),
         (b'{"events":' + b"[" * 100_000, "invalid_json"),
         (b'{"events":{"a":' + b"[" * 3_000 + b"]" * 3_000 + b"}}", "invalid_json"),
     ],
@@ -256,6 +258,15 @@ def test_a_body_that_is_no_batch_is_refused_whole(body: bytes, code: str):
     batch = events.decode_batch(body)
     assert isinstance(batch, Rejection), batch
     assert batch.code == code
+
+
+def test_only_the_events_array_holds_items_however_deep_one_of_them_nests():
+    """Other arrays of the envelope are unknown fields, before and behind."""
+    deep = b"[" * 3_000 + b"]" * 3_000
+    body = b'{"meta":[1,2],"events":[%s,%s],"more":[3]}' % (GOOD, deep)
+    batch = events.decode_batch(body)
+    assert isinstance(batch, list)
+    assert [item is None for item, _, _ in batch] == [False, True]
 
 
 def test_an_empty_batch_is_a_batch_of_nothing():

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from factories import RECEIVED_MS, edge, wire_event
 from hypothesis import given
 from hypothesis import strategies as st
 
+from factories import RECEIVED_MS, edge, wire_event
 from saytics_server import event as events
 from saytics_server.errors import ERRORS, Rejection
 from saytics_server.event import SECRET, WRITE, Accepted, IdentifyRow, TrackRow, Warned
@@ -134,8 +134,8 @@ def test_event_names_that_say_nothing_or_too_much_are_rejected(name: str):
 
 PLACEHOLDERS = [
     "", "null", "NULL", "undefined", "Undefined", "nan", "NaN", "none", "None", "0",
-    "anonymous", "ANONYMOUS", "guest", "[object Object]", "[OBJECT OBJECT]", " ", " null ", "\tNaN\n",
-    " " * 256,
+    "anonymous", "ANONYMOUS", "guest", "[object Object]", "[OBJECT OBJECT]", " ",
+    " null ", "\tNaN\n", " " * 256,
 ]  # fmt: skip
 
 
@@ -151,7 +151,9 @@ def test_placeholder_ids_are_rejected_in_any_case(field: str, value: str):
     )
 
 
-@pytest.mark.parametrize("value", ["x", "00", "-", "nullable", "guest1", "x" * 256, "🚀" * 256, "a b"])
+@pytest.mark.parametrize(
+    "value", ["x", "00", "-", "nullable", "guest1", "x" * 256, "🚀" * 256, "a b"]
+)
 def test_ids_of_up_to_256_characters_are_kept_as_they_are(value: str):
     """An id is an opaque text."""
     assert row_of(wire_event(userId=value)).user_id == value
@@ -176,8 +178,9 @@ def test_ids_of_up_to_256_characters_are_kept_as_they_are(value: str):
         ({"event": "X", "userId": "u", "traits": 1}, ("invalid_traits", "traits")),
         ({"event": "X", "userId": "u", "messageId": 1}, ("invalid_message_id", "messageId")),
         ({"event": "X", "userId": "u", "messageId": ""}, ("invalid_message_id", "messageId")),
-        ({"event": "X", "userId": "u", "messageId": "m" * 129}, ("invalid_message_id", "messageId")),
-        ({"event": "X", "userId": "u", "timestamp": 1705314600}, ("invalid_timestamp", "timestamp")),
+        ({"event": "X", "userId": "u", "messageId": "m" * 129},
+         ("invalid_message_id", "messageId")),
+        ({"event": "X", "userId": "u", "timestamp": 1705314}, ("invalid_timestamp", "timestamp")),
         ({"event": "X", "userId": "u", "timestamp": 1.5}, ("invalid_timestamp", "timestamp")),
         ({"event": "X", "userId": "u", "sentAt": 1}, ("invalid_timestamp", "sentAt")),
         ({"event": "X", "userId": "u", "sentAt": "soon"}, ("invalid_timestamp", "sentAt")),
@@ -261,7 +264,6 @@ def test_what_is_no_iso_time_is_rejected(text: str):
     assert refusal(wire_event(sentAt=text)) == ("invalid_timestamp", "sentAt")
 
 
-@pytest.mark.xfail(strict=True, reason="the parser stops at NUL; bugs.md 2")
 @pytest.mark.parametrize("text", ["2024-01-15T10:30:00Z\x00", "2024-01-15T10:30:00Z\x00later"])
 def test_a_time_with_a_nul_in_it_is_no_time(text: str):
     """What follows a NUL is not ignored."""
@@ -319,7 +321,10 @@ def test_how_far_a_timestamp_may_be_from_its_receipt(
         assert refusal(sent, key_class=key_class) == ("invalid_timestamp", "timestamp")
 
 
-@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "0001-01-01", "9999-12-31T23:59:59-23:59", "9999-12-31"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["0001-01-01T00:00:00+23:59", "0001-01-01", "9999-12-31T23:59:59-23:59", "9999-12-31"],
+)
 @pytest.mark.parametrize("timezone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
 def test_times_at_the_ends_of_the_calendar_are_rejected_like_others(text: str, timezone: str):
     """Arithmetic beyond year 1 or 9999 is a rejection, not an error."""
@@ -355,7 +360,7 @@ def test_sent_at_without_a_timestamp_leaves_the_time_of_receipt():
 
 
 def test_limits_hold_for_the_corrected_time():
-    """A slow clock may not smuggle history past the write key's limit, nor a fast one the future."""
+    """A wrong clock is no way around what a timestamp may be."""
     sent_at = events.iso(RECEIVED_MS - 2 * DAY_MS)
     ahead = wire_event(timestamp=events.iso(RECEIVED_MS), sentAt=sent_at)
     assert refusal(ahead) == ("invalid_timestamp", "timestamp")
@@ -659,8 +664,8 @@ def test_an_event_id_is_its_position_and_back(position: int):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "evt_", "evt_0", "0000000000000", "evt_000000000000u", "evt_00000000000000", "EVT_0000000000000",
-     "evt_000000000000é", "evt_evt_00000000000"],
+    ["", "evt_", "evt_0", "0000000000000", "evt_000000000000u", "evt_00000000000000",
+     "EVT_0000000000000", "evt_000000000000é", "evt_evt_00000000000"],
 )  # fmt: skip
 def test_what_is_no_event_id_is_a_value_error(text: str):
     """Nothing but what `event_id` gives is read back."""
@@ -668,7 +673,6 @@ def test_what_is_no_event_id_is_a_value_error(text: str):
         events.position_of(text)
 
 
-@pytest.mark.xfail(strict=True, reason="position_of takes 65 bits; bugs.md 3")
 def test_an_event_id_beyond_64_bits_is_a_value_error():
     """Thirteen base-32 digits could hold one bit more than a position has."""
     with pytest.raises(ValueError):  # noqa: PT011

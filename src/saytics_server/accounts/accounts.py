@@ -394,6 +394,14 @@ class Accounts:
                 raise _invalid("role", "must stay admin: a workspace needs one")
             rows.put_member(connection, **member, role=role, now_ms=self._clock.now_ms())
 
+    def add_every_admin(self, workspace_id: int) -> None:
+        """Make whoever is admin anywhere an admin here too: for workspaces made by command."""
+        admins = sa.select(tables.memberships.c.account_id).filter_by(role="admin").distinct()
+        with self._change() as connection:
+            _require_row(connection, tables.workspaces, id=workspace_id)
+            for account_id in connection.scalars(admins).all():
+                rows.put_member(connection, workspace_id, account_id, "admin", self._clock.now_ms())
+
     def workspaces_of(self, account_id: int) -> list[tuple[Workspace, str]]:
         """Return the workspaces an account is a member of, oldest first, each with its role."""
         statement = (

@@ -8,10 +8,11 @@ from typing import Any
 from zlib import crc32
 
 import msgspec
+import numpy as np
 
 from saytics_server.demo import story
 from saytics_server.demo.dice import Dice
-from saytics_server.demo.history import History, Moments
+from saytics_server.demo.history import History, Moments, habits
 from saytics_server.demo.population import Calendar, Visitors, make_accounts
 from saytics_server.demo.render import Lines, Renderer
 from saytics_server.event import SECRET, IdentifyRow, TrackRow, claims_of
@@ -26,7 +27,7 @@ DAYS_DEFAULT = 90
 BATCH_EVENTS = 1000
 # Small blocks keep their text in the processor's cache and the memory flat.
 _BLOCK_EVENTS = 8000
-# A rehearsal with so many persons tells how many events a history has, to about 2 %.
+# A rehearsal with so many persons tells how many events a history has, to about 1 %.
 _REHEARSAL_PERSONS = 40_000
 _REHEARSAL_EVENTS_PER_SESSION = 4.0
 
@@ -35,7 +36,7 @@ _REHEARSAL_EVENTS_PER_SESSION = 4.0
 class DemoPlan:
     """How large a sample company, until when (`end_ms` is its present).
 
-    `events` is met to about 2 %. `persons` counts visitors, too; by default there are as many as
+    `events` is met to about 1 % (small plans: 10 %). `persons` counts visitors, too; by default there are as many as
     make sessions of a plausible length. ValueError for what cannot be played.
     """
 
@@ -79,35 +80,44 @@ class _Company:
         """Return who puts this company's moments into words."""
         return Renderer(self._visitors, self._accounts, self._dice, self._seed)
 
+    def busyness(self) -> float:
+        """Return a number to which the events within sessions are proportional."""
+        accounts, calendar = self._accounts, self._calendar
+        since = np.maximum(accounts.sign_up_ms, calendar.start_ms)
+        used_ms = np.maximum(np.minimum(accounts.leave_ms, calendar.end_ms) - since, 0)
+        return float((used_ms * accounts.power * habits(accounts)).sum())
 
-def _events_per_session(plan: DemoPlan) -> float:
+
+def _events_per_session(plan: DemoPlan, company: _Company) -> float:
     """Find by rehearsal how busy sessions must be for the plan's number of events.
 
-    The number of events is a line over this: some happen anyway, the others in sessions.
+    The number of events is a line over this: some happen anyway, the others in sessions. The
+    rehearsal may have fewer persons. Then its few very busy ones are more or fewer than their
+    share, which the company's busyness corrects.
     """
     persons = min(plan.person_count, _REHEARSAL_PERSONS)
-    company = _Company(replace(plan, persons=persons))
+    rehearsal = _Company(replace(plan, persons=persons))
 
     def count(events_per_session: float) -> int:
-        return sum(len(moments.time_ms) for moments in company.play(events_per_session))
+        return sum(len(moments.time_ms) for moments in rehearsal.play(events_per_session))
 
     anyway = count(0.0)
     each = (count(_REHEARSAL_EVENTS_PER_SESSION) - anyway) / _REHEARSAL_EVENTS_PER_SESSION
-    wanted = plan.events * persons / plan.person_count
-    if wanted < anyway * 0.9:
-        least = anyway * plan.person_count // persons
+    each *= company.busyness() / max(rehearsal.busyness(), 1.0)
+    anyway = anyway * plan.person_count // persons
+    if plan.events < anyway * 0.9:
         raise ValueError(
-            f"{plan.person_count:,} persons make at least {least:,} events in {plan.days} days; "
+            f"{plan.person_count:,} persons make at least {anyway:,} events in {plan.days} days; "
             "ask for more events or fewer persons"
         )
-    return max(wanted - anyway, 0.0) / max(each, 1.0)
+    return max(plan.events - anyway, 0) / max(each, 1.0)
 
 
 def _lines(plan: DemoPlan, block_events: int) -> Iterator[Lines]:
     """Yield the plan's events in words, in time order, in blocks of about this size."""
     company = _Company(plan)
     renderer = company.renderer()
-    for moments in company.play(_events_per_session(plan)):
+    for moments in company.play(_events_per_session(plan, company)):
         for start in range(0, len(moments.time_ms), block_events):
             yield renderer.lines(moments.chosen(slice(start, start + block_events)))
 

@@ -144,14 +144,14 @@ class History:
         self._calendar = calendar
         self._dice = dice
         self._events_per_session = events_per_session
-        self._habit = np.minimum(story.HABIT * np.sqrt(accounts.power), story.HABIT_MAX)
+        self._habit = habits(accounts)
         self._planned_visits: dict[int, list[tuple[Ints, Ints]]] = {}
         # Accounts still in use, and the first account that may open later.
         self._in_use = np.arange(0)
         self._next_row = 0
 
     def play(self) -> Iterator[Moments]:
-        """Yield all moments in time order, about a day at a time."""
+        """Yield all moments in time order, about a day at a time. Once per History."""
         calendar = self._calendar
         waiting = self._customers_before()
         for day in range(calendar.days + 1):
@@ -192,11 +192,10 @@ class History:
         return Moments(time_ms, kinds, row, devices, details, draw)
 
     def _customers_before(self) -> Moments:
-        """Return the import of customers: their traits, in the first minutes of the demo."""
-        calendar = self._calendar
-        row = np.flatnonzero(self._accounts.sign_up_ms < calendar.start_ms)
-        step_ms = max(1, min(100, 10 * MINUTE_MS // max(1, len(row))))
-        return self._moments(Kind.IDENTIFY_CUSTOMER, calendar.start_ms + row * step_ms, row)
+        """Return the import of customers: their traits, before anything else happens."""
+        start_ms = self._calendar.start_ms
+        row = np.flatnonzero(self._accounts.sign_up_ms < start_ms)
+        return self._moments(Kind.IDENTIFY_CUSTOMER, np.full(len(row), start_ms), row)
 
     # --- visitors ---
 
@@ -376,6 +375,11 @@ class History:
         ):
             now = happens & self._within(times, day)
             yield self._moments(kind, times[now], row[now], None, number[now])
+
+
+def habits(accounts: Accounts) -> Floats:
+    """Return each account's chance to be used on a full working day."""
+    return np.minimum(story.HABIT * np.sqrt(accounts.power.astype(np.float64)), story.HABIT_MAX)
 
 
 def refund_waits(dice: Dice, row: Ints, number: Ints) -> Ints:

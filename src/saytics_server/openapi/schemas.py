@@ -9,7 +9,7 @@ from saytics_server.query import profile
 from saytics_server.query.model import INTERVALS
 
 # What an accepted event may be told.
-_WARNINGS = {
+WARNINGS = {
     "unknown_field": "A field nobody knows was left out.",
     "timestamp_without_offset": "The time named no offset and was read as UTC.",
     "value_truncated": f"A string was cut to {event.STRING_CHARACTERS_MAX} characters.",
@@ -186,8 +186,8 @@ def _warning() -> Json:
         "required": ["code", "field"],
         "properties": {
             "code": {
-                "enum": list(_WARNINGS),
-                "description": " ".join(f"`{code}`: {said}" for code, said in _WARNINGS.items()),
+                "enum": list(WARNINGS),
+                "description": " ".join(f"`{code}`: {said}" for code, said in WARNINGS.items()),
             },
             "field": {"type": "string"},
             "index": {**_COUNT, "description": "Which item of the batch."},
