@@ -17,11 +17,10 @@ from saytics_server.event import iso
 
 
 class CreateWorkspace(msgspec.Struct, tag=True):
-    """Make a workspace with a secret key and a write key of the given name."""
+    """Make a workspace with two keys of the given name, in the first workspace's time zone."""
 
     name: str
     key_name: str
-    timezone: str = "UTC"
     demo: bool = False
 
 
@@ -88,8 +87,9 @@ def administer(accounts: Accounts, command: Command) -> dict[str, Any]:
 
 
 def _create_workspace(accounts: Accounts, command: CreateWorkspace) -> dict[str, Any]:
+    first = accounts.workspaces()[0]
     workspace = accounts.create_workspace(
-        command.name, timezone=command.timezone, demo=command.demo
+        command.name, timezone=first.timezone, week_start=first.week_start, demo=command.demo
     )
     accounts.add_every_admin(workspace.id)
     _, secret_key = accounts.create_key(workspace.id, "secret", command.key_name)

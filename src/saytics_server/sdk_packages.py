@@ -40,6 +40,12 @@ async def _file(request: Request) -> Response:
     raise Refused("not_found")
 
 
+def python_package_path() -> str:
+    """Return the path pip can install from: it takes name and version from the file's name."""
+    found = sorted(_FOLDER.glob("*.whl"))
+    return f"/sdk/{found[-1].name}" if found else "/sdk/python.whl"
+
+
 def _newest(pattern: str) -> Path:
     found = sorted(_FOLDER.glob(pattern))
     if not found:

@@ -196,6 +196,7 @@ class Server:
             live=parts.live,
             clock=self._clock,
             public_url=self._public_url,
+            python_package_path=sdk_packages.python_package_path(),
             secure_cookies=(config.public_url or "").startswith("https://"),
         )
         reading = api.Api(parts.accounts, parts.store, self._clock, lambda: self._unready)

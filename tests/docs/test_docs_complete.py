@@ -160,7 +160,7 @@ def _commands() -> list[tuple[str, click.Command]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
-@pytest.mark.parametrize(("name", "command"), _commands(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "command"), _commands(), ids=_ids)
 def test_every_command_and_option_is_documented(name: str, command: click.Command) -> None:
     """Each command of `saytics`, its arguments and its options stand in the operators' guide."""
     text = read(OPERATING)
