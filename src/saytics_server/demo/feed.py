@@ -36,8 +36,8 @@ _REHEARSAL_EVENTS_PER_SESSION = 4.0
 class DemoPlan:
     """How large a sample company, until when (`end_ms` is its present).
 
-    `events` is met to about 1 % (small plans: 10 %). `persons` counts visitors, too; by default there are as many as
-    make sessions of a plausible length. ValueError for what cannot be played.
+    `events` is met to about 1 % (small plans: 10 %). `persons` counts visitors, too; by default
+    there are as many as make sessions of a plausible length. ValueError for what cannot be played.
     """
 
     end_ms: int

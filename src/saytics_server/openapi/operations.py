@@ -156,7 +156,7 @@ _CONTENT_ENCODING: Json = {
     "name": "Content-Encoding",
     "in": "header",
     "description": "How the body is compressed. 16 MiB at most, as sent and unpacked.",
-    "schema": {"enum": ["identity", "gzip", "deflate", "zstd", "br"]},
+    "schema": {"enum": ["", "identity", "gzip", "x-gzip", "deflate", "zstd", "br"]},
 }
 _IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
