@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 
 from saytics_server.accounts import Accounts, Key, Workspace
 from saytics_server.clock import Clock
+from saytics_server.collect import PATHS
 from saytics_server.errors import Refused, Rejection, error_body
 from saytics_server.openapi import document
 from saytics_server.query import active_users, event_list, profile, trends
@@ -50,6 +51,8 @@ class Api:
             Route("/healthz", self._healthz, methods=["GET"]),
             Route("/readyz", self._readyz, methods=["GET"]),
             Route("/v1/openapi.json", self._openapi, methods=["GET"]),
+            # The collector stands before these; here they only say which methods there are.
+            *(Route(path, _collected, methods=["POST"]) for path in sorted(PATHS)),
             Route("/v1/events", self._report(event_list.parse, event_list.run), methods=["GET"]),
             Route("/v1/users/{user_id:path}", self._user, methods=["GET"]),
             Route("/v1/reports/events", self._report(trends.parse, trends.run), methods=["GET"]),
@@ -106,6 +109,10 @@ class Api:
 
     def _frame(self, workspace: Workspace) -> Frame:
         return Frame(workspace.id, workspace.timezone, workspace.week_start, self._clock.now_ms())
+
+
+async def _collected(_: Request) -> Response:
+    raise AssertionError("the collector answers this")
 
 
 def answer(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "people": {"sql", "store"},
     "query": {"event", "people", "sql", "store"},
     "openapi": {"event", "collect", "query"},
-    "api": {"accounts", "openapi", "people", "query", "store"},
+    "api": {"accounts", "collect", "openapi", "people", "query", "store"},
     "dashboard": {"accounts", "event", "live", "people", "query", "store"},
     "sdk_packages": set(),
     "protocol": set(),

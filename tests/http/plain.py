@@ -33,9 +33,9 @@ class Answer(msgspec.Struct):
 class Connection:
     """One connection to a server; `send` bytes, `read` responses."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, limit_s: float = LIMIT_S) -> None:
         parts = urlsplit(address)
-        self._socket = socket.create_connection((parts.hostname, parts.port), LIMIT_S)
+        self._socket = socket.create_connection((parts.hostname, parts.port), limit_s)
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> Connection:

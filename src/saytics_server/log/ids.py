@@ -18,6 +18,7 @@ import os
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from zlib import crc32
 
 import msgspec
 from rbloom import Bloom
@@ -34,6 +35,7 @@ SAVE_EVERY_IDS = 1_000_000
 SAVE_INTERVAL_S = 3600.0
 
 _MANIFEST = "filters.json"
+_SEAL_BYTES = 4
 
 
 class _Manifest(msgspec.Struct):
@@ -81,7 +83,7 @@ class IdFilters:
         try:
             manifest = msgspec.json.decode((folder / _MANIFEST).read_bytes(), type=_Manifest)
             segments = [
-                Bloom.load(str(_segment_file(folder, number)), operator.index)
+                Bloom.load_bytes(_verified(_segment_file(folder, number)), operator.index)
                 for number in range(len(manifest.segment_ids))
             ]
         except (OSError, ValueError, msgspec.MsgspecError):
@@ -107,7 +109,7 @@ class IdFilters:
     def snapshot(self, covered_position: int) -> Snapshot:
         """Return what a save has to write so that the filters cover the log up to a position."""
         files = {
-            _segment_file(self._folder, number): self._segments[number].save_bytes()
+            _segment_file(self._folder, number): _sealed(self._segments[number].save_bytes())
             for number in range(self._unsaved_from, len(self._segments))
         }
         self._unsaved_from = len(self._segments) - 1
@@ -129,6 +131,19 @@ def _capacity(number: int) -> int:
 
 def _segment_file(folder: Path, number: int) -> Path:
     return folder / f"segment-{number:04d}.bloom"
+
+
+def _sealed(content: bytes) -> bytes:
+    return content + crc32(content).to_bytes(_SEAL_BYTES, "big")
+
+
+def _verified(path: Path) -> bytes:
+    """Return a segment's content; ValueError if it is damaged: it would call taken ids new."""
+    sealed = path.read_bytes()
+    content = sealed[:-_SEAL_BYTES]
+    if _sealed(content) != sealed:
+        raise ValueError(path)
+    return content
 
 
 def _write_durably(path: Path, content: bytes) -> None:
