@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from pathlib import Path
 
 import pytest
 from sending import Load, check, verdict
 
+from factories import unique, wire_event
 from serving import Serving
 
 
@@ -50,51 +50,67 @@ def test_a_lost_event_turns_the_check_red(operated: Serving, loaded: Load):
         check(operated, loaded)
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        # Acknowledge before the commit, and lose the rows: what the fsync is there for.
-        ("import saytics_server.log.writer as w\nw.encode_rows = lambda rows: b'\\x90'", "lost: "),
-        # Forget every id: what the filters are there for.
-        ("log._writer._filters.maybe = lambda key: False", None),
-        # Insert each block twice under different tokens: what the tokens are there for.
-        (
-            "insert = store.insert\n"
-            "def twice(table, rows, *, token):\n"
-            "    insert(table, rows, token=token)\n"
-            "    insert(table, rows, token=token + '-again')\n"
-            "store.insert = twice",
-            "2 times: ",
-        ),
-    ],
-    ids=["rows dropped", "ids forgotten", "tokens ignored"],
-)
-def test_a_fault_in_the_spine_turns_the_check_red(tmp_path: Path, fault: str, words: str | None):
-    """Each guard taken out in turn, in a real server under load."""
+def test_acknowledging_before_the_commit_turns_the_check_red(tmp_path: Path):
+    """What the wait for the fsync is there for: answered, then killed, then gone."""
     serving = Serving(tmp_path / "data", operated=True).start()
     try:
-        if words is None:
-            _repeat_with_forgotten_ids(serving, fault)
-            return
-        serving.operate(fault)
+        serving.operate(
+            "import saytics_server.log.writer as w\n"
+            "writer = log._writer\n"
+            "def early(appends, tasks):\n"
+            "    writer._connection.execute('BEGIN')\n"
+            "    writer._write_appends(appends)\n"
+            "    w._deliver(appends)\n"
+            "    writer._connection.execute('ROLLBACK')\n"
+            "    for task in tasks: task.done.set()\n"
+            "writer._commit_group = early"
+        )
         load = Load(serving, senders=2, batch=5).start()
         load.wait_acknowledged(20)
+        serving.kill()
         load.stop()
-        with pytest.raises(AssertionError, match=words):
+        serving.start()
+        with pytest.raises(AssertionError, match="lost: "):
             check(serving, load)
     finally:
         serving.kill()
 
 
-def _repeat_with_forgotten_ids(serving: Serving, fault: str) -> None:
-    """Send a batch, load it, forget its ids, send it again: the repeat must be noticed red."""
-    name = uuid.uuid4().hex
-    batch = [{"event": name, "userId": "u", "messageId": f"{name}-{n}"} for n in range(10)]
-    ids = [event["messageId"] for event in batch]
-    serving.batch(batch)
-    serving.wait_visible()
-    serving.operate(fault)
-    assert "duplicates" not in serving.batch(batch).json()
-    serving.wait_visible()
-    stored = [event["messageId"] for event in serving.events(event=name)]
-    assert len(verdict(ids, ids, stored)) == 10
+@pytest.mark.slow
+def test_inserting_under_another_token_turns_the_check_red(tmp_path: Path):
+    """What the tokens are there for: a repeated block."""
+    serving = Serving(tmp_path / "data", operated=True).start()
+    try:
+        serving.operate(
+            "insert = store.insert\n"
+            "def twice(table, rows, *, token):\n"
+            "    insert(table, rows, token=token)\n"
+            "    insert(table, rows, token=token + '-again')\n"
+            "store.insert = twice"
+        )
+        load = Load(serving, senders=2, batch=5).start()
+        load.wait_acknowledged(20)
+        load.stop()
+        with pytest.raises(AssertionError, match="2 times: "):
+            check(serving, load)
+    finally:
+        serving.kill()
+
+
+@pytest.mark.slow
+def test_forgetting_ids_turns_the_check_red(tmp_path: Path):
+    """What the filters are there for: a batch sent again after it has left the tail."""
+    serving = Serving(tmp_path / "data", operated=True).start()
+    try:
+        name = unique("Forgotten")
+        batch = [wire_event(event=name, messageId=f"{name}-{n}") for n in range(10)]
+        ids = [event["messageId"] for event in batch]
+        serving.batch(batch)
+        serving.wait_visible()
+        serving.operate("log._writer._filters.maybe = lambda key: False")
+        assert "duplicates" not in serving.batch(batch).json()
+        serving.wait_visible()
+        stored = [event["messageId"] for event in serving.events(event=name)]
+        assert len(verdict(ids, ids, stored)) == 10
+    finally:
+        serving.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 from typing import Any, cast
 
@@ -178,6 +179,19 @@ def test_every_command_and_option_is_documented(name: str, command: click.Comman
     ]
     assert f"| `{' '.join([name, *arguments])}` |" in text
     assert [option for option in options if f"`{option}`" not in text] == []
+
+
+def test_the_table_of_imports_is_the_one_that_is_held() -> None:
+    """The documented table of imports says what tests/architecture allows."""
+    test = runpy.run_path(str(ROOT / "tests/architecture/test_imports.py"))
+    held = {part: known for part, known in test["ALLOWED"].items() if part not in test["GROUND"]}
+    documented = {
+        part: set(re.findall(r"`([\w.]+)`", row.split("|")[2]))
+        for row in read("docs/architecture.md").split("| part | may import")[1].splitlines()[2:]
+        if row.startswith("| ")
+        for part in re.findall(r"`([\w.]+)`", row.split("|")[1])
+    }
+    assert documented == held
 
 
 def test_every_file_of_the_data_directory_is_documented(server: Serving) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from documents import ROOT, Block, blocks
+from documents import ROOT, Block, blocks, read
 
 from factories import unique
 from serving import Serving
@@ -125,6 +126,13 @@ def test_the_batch_example_answers_what_the_document_says(server: Serving) -> No
     code = inside[place].code.replace("inv-1", unique("inv"))
     answer = _run(["bash", "-ec", _filled_in(code, server)], server)
     assert json.loads(answer) == json.loads(inside[place + 1].code)
+
+
+def test_the_readme_names_the_python_package_of_this_version() -> None:
+    """The wheel that the README installs has the version that is built here."""
+    version = re.search(r'= "(.+)"', (ROOT / "sdks/python/src/saytics/version.py").read_text())
+    assert version is not None
+    assert f"/sdk/saytics-{version[1]}-py3-none-any.whl`" in read("README.md")
 
 
 def _readme(language: str) -> str:

@@ -116,7 +116,4 @@ EXAMPLES_PER_OPERATION = 60
 NOT_CHECKED = {
     # No schema can say that a time is at most a day ahead, or that an id is no placeholder.
     "positive_data_acceptance",
-    # TRACE and the like on a sending address are answered 404 by the router, not 405.
-    "unsupported_method",
-    "allow_header_conformance",
 }

@@ -161,8 +161,12 @@ _CONTENT_ENCODING: Json = {
 _IDEMPOTENCY_KEY: Json = {
     "name": "Idempotency-Key",
     "in": "header",
-    "description": "Stands for `messageId`; empty is as absent. Both, and different, is an error.",
-    "schema": {"type": "string", "maxLength": event.MESSAGE_ID_CHARACTERS_MAX},
+    "description": "Stands for `messageId`. Both, and different, is an error.",
+    "schema": {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": event.MESSAGE_ID_CHARACTERS_MAX,
+    },
 }
 
 # --- operations that read -----------------------------------------------------------------------
