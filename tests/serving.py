@@ -180,7 +180,7 @@ class Serving:
         wanted = {"order": "asc", "limit": 1000, **parameters}
         while True:
             answer = self.get("/v1/events", key, **wanted)
-            assert answer.status_code == 200, answer.text
+            assert answer.status_code == 200, f"{answer.text}\n{self.errors[-3000:]}"
             page = answer.json()
             found += page["data"]
             if page["next_cursor"] is None:

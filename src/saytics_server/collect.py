@@ -170,6 +170,11 @@ class Collector:
             await _send_refusal(send, request, refused)
         except Disconnected:
             self.refusals["disconnected"] += 1
+        except Exception:
+            # A bug. The sender is told in the one error shape, and may send again: whatever was
+            # appended is recognised by its messageId.
+            logger.exception("bug while collecting")
+            await _send_refusal(send, request, Refused("internal_error"))
         else:
             headers = [_JSON, (b"content-length", b"%d" % len(request.answer)), *_CORS]
             await _send(send, 200, request.answer, headers + request.rate_headers)

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,9 +26,9 @@ def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data_dir(stopped: Path, tmp_path: Path) -> Iterator[Path]:
+def data_dir(stopped: Path, tmp_path: Path) -> Path:
     """A copy of it to be damaged."""
-    yield Path(shutil.copytree(stopped, tmp_path / "data"))
+    return Path(shutil.copytree(stopped, tmp_path / "data"))
 
 
 def refused(data_dir: Path, listen: str = "127.0.0.1:0") -> str:
@@ -107,7 +107,8 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path):
     assert "cannot be written" in refused(tmp_path / "in" / "file" / "data")
     mounted = tmp_path / "in" / "mounted"
     mounted.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", mounted]).returncode == 0:
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "none", str(mounted)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode == 0:
         try:
             assert "cannot be written" in refused(mounted)
         finally:

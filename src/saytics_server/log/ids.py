@@ -24,7 +24,7 @@ import msgspec
 from rbloom import Bloom
 
 # Segments start small, so that a small installation stays small, and grow to a size that is
-# rewritten in about 0.1 s (38 MB). 100 million ids make nine.
+# rewritten in about 0.1 s (38 MB). 100 million ids make eight.
 SEGMENT_IDS = (1_000_000, 4_000_000, 16_000_000)
 FALSE_POSITIVES = 1e-4
 # Ids the store does not hold yet; about 200 bytes each. More than this means that the store is
