@@ -131,37 +131,33 @@ def _traits(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
 def _links(
     tracked: list[tuple[int, TrackRow]], identified: list[tuple[int, IdentifyRow]]
 ) -> pa.Table:
-    """Every statement that two ids are one person, less those that repeat the one before.
+    """Return every statement that two ids are one person.
 
-    Within a block and per anonymous id, a run of equal links in the order of their times says no
-    more than its first: a browser that sends both ids with every event makes one row a block.
+    None is left out, repeated or not: of A, A, A at three times the later ones decide what a B that
+    arrives late, with a time in between, may take over.
     """
-    stated = [
-        (row.workspace_id, row.anonymous_id, row.key_class, row.timestamp_ms, row.message_id,
-         row.user_id, position, row.received_ms, cause)
-        for cause, rows in (("identify", identified), ("event", tracked))
-        for position, row in rows
-        if row.anonymous_id and row.user_id and row.links
-    ]  # fmt: skip
-    stated.sort()
-    kept = []
-    before: tuple[Any, ...] | None = None
-    for link in stated:
-        same = (link[0], link[1], link[2], link[5])
-        if same != before:
-            kept.append(link)
-        before = same
+    causes: list[str] = []
+    links: list[tuple[int, TrackRow | IdentifyRow]] = []
+    for cause, rows in (("identify", identified), ("event", tracked)):
+        stated = [
+            (position, row)
+            for position, row in rows
+            if row.anonymous_id and row.user_id and row.links
+        ]
+        links += stated
+        causes += [cause] * len(stated)
+    said = [row for _, row in links]
     return pa.table(
         {
-            "workspace_id": pa.array([link[0] for link in kept], pa.uint32()),
-            "anonymous_id": pa.array([link[1] for link in kept], pa.string()),
-            "user_id": pa.array([link[5] for link in kept], pa.string()),
-            "timestamp": pa.array([link[3] for link in kept], _TIME),
-            "message_id": pa.array([link[4] for link in kept], pa.string()),
-            "position": pa.array([link[6] for link in kept], pa.uint64()),
-            "received_at": pa.array([link[7] for link in kept], _TIME),
-            "key_type": pa.array([_KEY_TYPES[link[2]] for link in kept], pa.string()),
-            "cause": pa.array([link[8] for link in kept], pa.string()),
+            "workspace_id": pa.array([r.workspace_id for r in said], pa.uint32()),
+            "anonymous_id": pa.array([r.anonymous_id for r in said], pa.string()),
+            "user_id": pa.array([r.user_id for r in said], pa.string()),
+            "timestamp": pa.array([r.timestamp_ms for r in said], _TIME),
+            "message_id": pa.array([r.message_id for r in said], pa.string()),
+            "position": pa.array([position for position, _ in links], pa.uint64()),
+            "received_at": pa.array([r.received_ms for r in said], _TIME),
+            "key_type": _key_types(said),
+            "cause": pa.array(causes, pa.string()),
         }
     )
 

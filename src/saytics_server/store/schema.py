@@ -88,7 +88,7 @@ TABLES: dict[str, str] = {
         SETTINGS {_DURABLE_ONCE}
     """,
     # One row per statement "this anonymous id is this user", from identify or from an event that
-    # carries both ids; of a block's equal consecutive ones only the first (store/loader.py).
+    # carries both ids, repeated ones too (store/blocks.py says why).
     "links": f"""
         CREATE TABLE IF NOT EXISTS links (
             workspace_id UInt32,
