@@ -84,6 +84,7 @@ class Parts:
                 clock,
                 find_stored=lambda ids: opening.result().find_message_ids(ids),
                 scan_stored=lambda: opening.result().scan_message_ids(),
+                highest_stored=lambda position: opening.result().highest_position(position),
                 settings=LogSettings(
                     int(config.log_keep_days * 86_400_000),
                     config.log_keep_bytes,

@@ -17,42 +17,32 @@ from factories import unique
 from saytics_server.errors import ERRORS
 from serving import Serving
 
-BODIES = 2_500
+BODIES = 2_000
 SENDERS = 8
 
 _TEXTS = [
-    '""', '"u"', '"null"', '"0"', '"\\u0000"', '"\\ud800"', '"\\udfff\\ud800"', '"\\ud83d\\ude80"', '"🚀"',
-    '"' + "x" * 300 + '"', '"2024-01-15T10:30:00Z"', '"2024-01-15"', '"9999-12-31"', '"a.b"', '"[object Object]"',
-    '"}]"', '"\\"},{\\""', '"__proto__"', '"\\u2028"', '"' + "ü" * 129 + '"', '"--\'; DROP TABLE events"',
+    '""', '"u"', '"null"', '"0"', '"\\u0000"', '"\\ud800"', '"\\udfff\\ud800"', '"\\ud83d\\ude80"',
+    '"🚀"', '"' + "x" * 300 + '"', '"2024-01-15T10:30:00Z"', '"2024-01-15"', '"9999-12-31"',
+    '"a.b"', '"[object Object]"', '"}]"', '"\\"},{\\""', '"__proto__"', '"\\u2028"',
+    '"' + "ü" * 129 + '"', '"--\'; DROP TABLE events"',
 ]  # fmt: skip
 _NUMBERS = [
-    "0", "-0", "1.0", "1e5", "NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 400, "18446744073709551616",
-    "-9223372036854775809", "0.1e-999", "1" + "0" * 308, "123456789.123456789",
+    "0", "-0", "1.0", "1e5", "NaN", "Infinity", "-Infinity", "1e400", "-1e400", "9" * 400,
+    "18446744073709551616", "-9223372036854775809", "0.1e-999", "1" + "0" * 308, "123456789.123",
 ]  # fmt: skip
 _BROKEN = [
-    "tru",
-    "'a'",
-    "{]",
-    "01",
-    "1.",
-    "\\",
-    '"open',
-    "{,}",
-    "[1,]",
-    "undefined",
-    "\x00",
-    "/*c*/1",
-]
+    "tru", "'a'", "{]", "01", "1.", "\\", '"open', "{,}", "[1,]", "undefined", "\x00", "/*c*/1",
+]  # fmt: skip
 _FIELDS = [
-    "event", "userId", "anonymousId", "properties", "context", "timestamp", "messageId", "sentAt", "type",
-    "traits", "unknown", "user_id", "", "EVENT",
+    "event", "userId", "anonymousId", "properties", "context", "timestamp", "messageId", "sentAt",
+    "type", "traits", "unknown", "user_id", "", "EVENT",
 ]  # fmt: skip
 
 
 def json_value(chance: random.Random, depth: int = 0) -> str:
     """Return the text of some value; now and then one that JSON forbids."""
     kind = chance.random()
-    if kind < 0.3 or depth > 6:
+    if kind < 0.3 or depth > 3:
         return chance.choice(_TEXTS)
     if kind < 0.55:
         return chance.choice(_NUMBERS)
@@ -60,14 +50,11 @@ def json_value(chance: random.Random, depth: int = 0) -> str:
         return chance.choice(["true", "false", "null"])
     if kind < 0.67:
         nested = chance.choice([50, 900, 957, 990, 1_010, 5_000])
-        return (
-            "[" * nested + "]" * nested
-            if chance.random() < 0.5
-            else '{"a":' * nested + "1" + "}" * nested
-        )
-    inner = [json_value(chance, depth + 1) for _ in range(chance.choice([0, 1, 2, 3, 30]))]
+        opening, closing = chance.choice([("[", "]"), ('{"a":', "}")])
+        return opening * nested + "1" + closing * nested
+    inner = [json_value(chance, depth + 1) for _ in range(chance.choice([0, 1, 2, 3]))]
     if kind < 0.83:
-        return "[" + ",".join(inner) + "]"
+        return "[" + ",".join(inner * chance.choice([1, 1, 30 if depth == 0 else 1])) + "]"
     return "{" + ",".join(f"{chance.choice(_TEXTS)}:{value}" for value in inner) + "}"
 
 
@@ -173,7 +160,7 @@ def run(serving: Serving, seed: int, count: int) -> Counter[str]:
 
 
 def test_generated_bodies_are_answered_and_lose_no_neighbour(server: Serving):
-    """Wrong types, deep nesting, huge numbers, NaN, surrogates, NUL, duplicate keys, broken JSON."""
+    """Wrong types, deep nesting, huge numbers, NaN, surrogates, NUL, double keys, broken JSON."""
     seen = run(server, seed=1, count=BODIES)
     for code in ("invalid_json", "invalid_event", "invalid_number", "invalid_text", "missing_id",
                  "invalid_id", "invalid_timestamp", "invalid_type"):  # fmt: skip

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pytest
-from test_http_sending import error
+from refusals import error
+from tenant import Tenant
 
 from factories import unique, wire_event
 from serving import Serving
 
 OK = {"status": "ok", "received": 1}
 BROWSER = {"Origin": "https://shop.example"}
-_names = itertools.count(1)
-
-
-class Tenant:
-    """A workspace of its own on the operated server, with both keys."""
-
-    def __init__(self, serving: Serving) -> None:
-        self.serving = serving
-        self.name = f"Tenant {next(_names)}"
-        made = serving.operate(
-            f"workspace = accounts.create_workspace({self.name!r})\n"
-            "write = accounts.create_key(workspace.id, 'write', 'w')\n"
-            "secret = accounts.create_key(workspace.id, 'secret', 's')\n"
-            "sending = accounts.create_key(workspace.id, 'secret', 'only', scope='send')\n"
-            "result = [workspace.id, *((key.id, full) for key, full in (write, secret, sending))]"
-        )
-        self.id: int = made[0]
-        (self.write_id, self.write), (self.secret_id, self.secret), (_, self.sending) = made[1:]
-
-    def limit(self, **limits: Any) -> None:
-        """Change the workspace's limits."""
-        self.serving.operate(
-            "import msgspec\n"
-            f"limits = accounts.workspace({self.id}).limits\n"
-            f"accounts.update_workspace({self.id}, "
-            f"limits=msgspec.structs.replace(limits, **{limits!r}))"
-        )
-
-    def operate(self, call: str) -> Any:
-        """Run a call on the accounts, `{id}` standing for this workspace."""
-        return self.serving.operate("result = None; accounts." + call.format(id=self.id))
-
-    def track(self, key: str | None = None, **headers: str) -> Any:
-        """Send an event."""
-        return self.serving.track(wire_event(), key or self.secret, **headers)
 
 
 @pytest.fixture
@@ -289,100 +254,3 @@ def test_the_public_key_joins_only_so_many_ids_to_one_user(tenant: Tenant):
     profile = tenant.serving.get(f"/v1/users/{user}", tenant.secret).json()
     assert "device-20" not in profile["anonymous_ids"]
     assert "device-5" in profile["anonymous_ids"]
-
-
-# --- what only an operator sees ---------------------------------------------------------------
-
-
-def test_a_stalled_writer_is_told_to_senders_and_memory_stays_flat(operated: Serving):
-    """503 overloaded with Retry-After; what was told ok is there, the refused is not."""
-    tenant = Tenant(operated)
-    operated.operate(
-        "import threading\n"
-        "release, stalled = threading.Event(), threading.Event()\n"
-        "def stall(_):\n"
-        "    stalled.set(); release.wait(30)\n"
-        "threading.Thread(target=log._writer.run, args=(stall,), daemon=True).start()\n"
-        "assert stalled.wait(5)\n"
-        "from saytics_server.log import log as log_module\n"
-        "log_module.WAITING_REQUESTS_MAX = 20"
-    )
-    try:
-        answers = _send_beyond_the_bound(tenant)
-    finally:
-        operated.operate("release.set(); log_module.WAITING_REQUESTS_MAX = 10_000; release = None")
-    accepted, refused = answers
-    assert len(refused) == 30
-    operated.wait_visible()
-    stored = operated.events(tenant.secret)
-    assert sorted(event["userId"] for event in stored) == sorted(accepted)
-    assert tenant.track().json() == OK
-
-
-def _send_beyond_the_bound(tenant: Tenant) -> tuple[list[str], list[str]]:
-    """Send 50 events to a writer that takes 20; return who was accepted and who was refused."""
-    from concurrent.futures import ThreadPoolExecutor, as_completed
-
-    accepted, refused = [], []
-    with ThreadPoolExecutor(50) as senders:
-        sending = {
-            senders.submit(tenant.serving.track, wire_event(userId=f"u{n}"), tenant.secret): f"u{n}"
-            for n in range(50)
-        }
-        for done in as_completed(sending, timeout=20):
-            answer = done.result()
-            if answer.status_code == 200:
-                accepted.append(sending[done])
-                continue
-            assert error(answer) == (503, "overloaded", None)
-            assert int(answer.headers["retry-after"]) >= 1
-            refused.append(sending[done])
-            if len(refused) == 30:
-                tenant.serving.operate("release.set()")
-    return accepted, refused
-
-
-def test_a_clock_set_back_refuses_until_it_is_right(operated: Serving):
-    """A small step back stands still instead; a large one is an operator's matter."""
-    tenant = Tenant(operated)
-    assert tenant.track().json() == OK
-    operated.operate(
-        "class Shifted:\n"
-        "    def __init__(self, clock, ms): self.clock, self.ms = clock, ms\n"
-        "    def now_ms(self): return self.clock.now_ms() + self.ms\n"
-        "    def monotonic_s(self): return self.clock.monotonic_s()\n"
-        "right = collector._clock\n"
-        "collector._clock = Shifted(right, -3_600_000)"
-    )
-    try:
-        refused = tenant.track()
-        assert error(refused) == (503, "clock_invalid", None)
-        assert int(refused.headers["retry-after"]) >= 1
-        operated.operate("collector._clock = Shifted(right, -3_000)")
-        assert tenant.track().json() == OK
-    finally:
-        operated.operate("collector._clock = right")
-    operated.wait_visible()
-    received = [event["receivedAt"] for event in operated.events(tenant.secret)]
-    assert len(received) == 2
-    assert received == sorted(received)
-    assert tenant.track().json() == OK
-
-
-def test_a_disk_below_its_floor_refuses_events_and_answers_reports(operated: Serving):
-    """503 storage_full; a bad event is still told what is wrong; recovery without a restart."""
-    tenant = Tenant(operated)
-    assert tenant.track().json() == OK
-    operated.wait_visible()
-    operated.operate("floor = log._writer._free_bytes_min; log._writer._free_bytes_min = 1 << 60")
-    operated.operate("log._writer._disk_checked_s = -100.0")
-    try:
-        refused = tenant.track()
-        assert error(refused) == (503, "storage_full", None)
-        assert int(refused.headers["retry-after"]) >= 1
-        assert error(tenant.serving.track({"event": "X"}, tenant.secret))[1] == "missing_id"
-        assert len(operated.events(tenant.secret)) == 1
-        assert tenant.serving.get("/v1/reports/users", tenant.secret).status_code == 200
-    finally:
-        operated.operate("log._writer._free_bytes_min = floor; log._writer._disk_checked_s = -1.0")
-    assert tenant.track().json() == OK

@@ -6,12 +6,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from test_http_sending import error
+from refusals import error
 
 from factories import unique, wire_event
 from serving import Serving
 
-_BUG_7 = pytest.mark.xfail(strict=True, reason="the router knows no sending paths; bugs.md 7")
 READING = ["/v1/events", "/v1/users/u", "/v1/reports/events?event=X", "/v1/reports/users"]
 
 
@@ -44,8 +43,8 @@ def test_reading_takes_a_secret_key(server: Serving, path: str):
         ("POST", "/v1/nothing", 404, "not_found"),
         ("GET", "/v1/reports/nothing", 404, "not_found"),
         ("PUT", "/v1/events", 405, "method_not_allowed"),
-        pytest.param("DELETE", "/v1/events/batch", 405, "method_not_allowed", marks=_BUG_7),
-        pytest.param("GET", "/v1/events/batch", 405, "method_not_allowed", marks=_BUG_7),
+        ("DELETE", "/v1/events/batch", 405, "method_not_allowed"),
+        ("GET", "/v1/events/batch", 405, "method_not_allowed"),
         ("POST", "/v1/reports/events", 405, "method_not_allowed"),
         ("POST", "/healthz", 405, "method_not_allowed"),
     ],

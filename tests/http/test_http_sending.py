@@ -13,21 +13,12 @@ from typing import Any
 import brotli
 import pytest
 from backports import zstd
+from refusals import error
 
 from factories import unique, wire_event
 from serving import Serving
 
 OK = {"status": "ok", "received": 1}
-
-
-def error(answer: Any) -> tuple[int, str, str | None]:
-    """Return status, code and field of a refusal, after checking its shape."""
-    body = answer.json()
-    assert set(body) <= {"error", "received", "rejected"}, body
-    assert set(body["error"]) <= {"code", "message", "field", "index", "docs"}
-    assert body["error"]["message"]
-    assert answer.headers["content-type"] == "application/json"
-    return answer.status_code, body["error"]["code"], body["error"].get("field")
 
 
 # --- one event --------------------------------------------------------------------------------

@@ -236,7 +236,6 @@ def test_two_ways_to_say_where_a_body_ends_never_split_it(server: Serving, lines
     assert server.status()["last_position"] == before
 
 
-@pytest.mark.xfail(strict=True, reason="heads have no bound; bugs.md 8")
 def test_a_head_without_end_is_cut_off(server: Serving):
     """Megabytes of header never pile up: refused, or the connection ended."""
     with Connection(server.address, limit_s=3) as connection:

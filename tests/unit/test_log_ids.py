@@ -320,9 +320,6 @@ def test_a_save_that_was_cut_off_leaves_the_one_before(tmp_path: Path):
     assert loaded[0].maybe(2)
 
 
-_BUG_6 = pytest.mark.xfail(strict=True, reason="segments carry no checksum; bugs.md 6")
-
-
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -330,8 +327,8 @@ _BUG_6 = pytest.mark.xfail(strict=True, reason="segments carry no checksum; bugs
         ("filters.json", b"x" * 100),
         ("filters.json", None),
         ("segment-0000.bloom", b""),
-        pytest.param("segment-0000.bloom", b"x" * 100, marks=_BUG_6),
-        pytest.param("segment-0000.bloom", None, marks=_BUG_6),
+        ("segment-0000.bloom", b"x" * 100),
+        ("segment-0000.bloom", None),
     ],
 )
 def test_damaged_filters_are_no_filters(tmp_path: Path, name: str, damage: bytes | None):

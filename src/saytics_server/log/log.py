@@ -76,31 +76,39 @@ class Log:
         *,
         find_stored: Callable[[Sequence[bytes]], dict[bytes, int]],
         scan_stored: Callable[[], Iterable[Sequence[bytes]]],
+        highest_stored: Callable[[int], int] = lambda position: position,
         settings: LogSettings | None = None,
         observers: Sequence[Observer] = (),
     ) -> Log:
         """Open or make the log in `folder`, take up where the last process ended.
 
         `find_stored` looks ids up in the store, `scan_stored` yields all of them and is needed
-        only when the saved filters are gone. Raises Failure.
+        only when the saved filters are gone. `highest_stored` tells the highest position the store
+        holds beyond one; no position is given out twice. Raises Failure.
         """
         settings = settings or LogSettings()
         connection = open_file(folder / "log.db", clock.now_ms())
         stored = _position(connection, "store")
+        highest = highest_stored(stored)
+        ends_early = highest > max(_last_position(connection), stored)
+        if ends_early:
+            # A disk that lied about a sync, or a file put back. Its events are in the store; their
+            # ids are too, and the filters must know them.
+            logger.error("the log ends before what the store has loaded from it")
         loaded = IdFilters.load(folder / "ids")
-        if loaded is None or loaded[1] < _position(connection, "ids"):
+        if loaded is None or ends_early or loaded[1] < _position(connection, "ids"):
             filters, covered = _rebuild_filters(folder / "ids", stored, scan_stored), stored
         else:
             filters, covered = loaded
         tail = Tail()
-        last = _replay(connection, filters, covered, tail, stored)
+        _replay(connection, filters, covered, tail, stored)
         writer = Writer(
             connection,
             folder=folder,
             clock=clock,
             filters=filters,
             tail=tail,
-            next_position=max(last, stored) + 1,
+            next_position=max(_last_position(connection), stored, highest) + 1,
             stored_position=stored,
             covered_position=covered,
             find_stored=find_stored,
@@ -290,6 +298,13 @@ def _position(connection: sqlite3.Connection, reader: str) -> int:
     return int(row[0])
 
 
+def _last_position(connection: sqlite3.Connection) -> int:
+    row = connection.execute(
+        "SELECT first_position + count - 1 FROM records ORDER BY first_position DESC LIMIT 1"
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
 def _last_received_ms(connection: sqlite3.Connection) -> int:
     row = connection.execute(
         "SELECT received_ms FROM records ORDER BY first_position DESC LIMIT 1"
@@ -316,9 +331,8 @@ def _rebuild_filters(
 
 def _replay(
     connection: sqlite3.Connection, filters: IdFilters, covered: int, tail: Tail, stored: int
-) -> int:
-    """Add the ids that filters and tail do not hold yet; return the last position."""
-    last = 0
+) -> None:
+    """Add the ids that filters and tail do not hold yet."""
     cursor = connection.execute(
         "SELECT first_position, count, body FROM records WHERE first_position > ?"
         " ORDER BY first_position",
@@ -332,7 +346,3 @@ def _replay(
                 filters.add(key)
         if first_position > stored:
             tail.add(last, ids)
-    if last == 0:
-        row = connection.execute("SELECT max(first_position + count - 1) FROM records").fetchone()
-        last = int(row[0] or 0)
-    return last

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from saytics_server.errors import Failure, Refused
-from saytics_server.store.schema import TABLES
+from saytics_server.store.schema import POSITIONED, TABLES
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -167,14 +167,11 @@ class Store:
 
     def find_message_ids(self, ids: Sequence[bytes]) -> dict[bytes, int]:
         """Return the content fingerprint of each of `ids` that is stored. For one thread alone."""
-        found: dict[bytes, int] = {}
-        for start in range(0, len(ids), FIND_IDS_MAX):
-            wanted = ids[start : start + FIND_IDS_MAX]
-            rows = self._ids.query(
-                _FIND_IDS, parameters={"ids": b"".join(wanted).hex(), "count": len(wanted)}
-            ).result_rows
-            found.update((bytes.fromhex(id_), content) for id_, content in rows)
-        return found
+        return _found(self._ids, ids)
+
+    def find_message_ids_for_loader(self, ids: Sequence[bytes]) -> dict[bytes, int]:
+        """Return the same, on the loader's thread."""
+        return _found(self._writer, ids)
 
     def scan_message_ids(self) -> Iterator[Sequence[bytes]]:
         """Yield every stored id, in blocks. Only when the saved filters are gone."""
@@ -182,12 +179,44 @@ class Store:
             for block in stream:
                 yield [bytes.fromhex(id_) for id_ in block[0]]
 
+    def highest_position(self, beyond: int) -> int:
+        """Return the highest position stored beyond one, or that one if there is none."""
+        found = [beyond]
+        for table in POSITIONED:
+            rows = self._writer.query(
+                f"SELECT max(position) FROM {table} WHERE position > {{beyond:UInt64}}",  # noqa: S608
+                parameters={"beyond": beyond},
+            ).result_rows
+            found.append(int(rows[0][0]))
+        return max(found)
+
+    def positions(self, table: str, first: int, last: int) -> set[int]:
+        """Return which positions of a range a table holds. On the loader's thread."""
+        assert table in POSITIONED, table
+        rows = self._writer.query(
+            f"SELECT position FROM {table}"  # noqa: S608
+            " WHERE position >= {first:UInt64} AND position <= {last:UInt64}",
+            parameters={"first": first, "last": last},
+        ).result_rows
+        return {int(row[0]) for row in rows}
+
     def close(self) -> None:
         """Close every client. Inserted blocks are already durable."""
         self._writer.close()
         self._ids.close()
         for _ in range(QUERY_CLIENTS):
             self._clients.get().close()
+
+
+def _found(client: Client, ids: Sequence[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for start in range(0, len(ids), FIND_IDS_MAX):
+        wanted = ids[start : start + FIND_IDS_MAX]
+        rows = client.query(
+            _FIND_IDS, parameters={"ids": b"".join(wanted).hex(), "count": len(wanted)}
+        ).result_rows
+        found.update((bytes.fromhex(id_), content) for id_, content in rows)
+    return found
 
 
 def _error_code(error: BaseException) -> int:

@@ -5,15 +5,18 @@
     note      the log's checkpoint moves; from here on the records may be trimmed
 
 A crash before `note` repeats the block: the same positions give the same token, and the store drops
-what it already has. A row that the store refuses is put aside among the rejected events with the
-store's reason, and the rest of its block goes in.
+what it already has. Besides, where the store holds more than the checkpoint says at the start, rows
+are left out whose positions are stored, so that not even a log that lost its end counts twice. A
+row that the store refuses is put aside among the rejected events with the store's reason, and the
+rest of its block goes in.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from typing import Any
 
 import pyarrow as pa
 
@@ -45,6 +48,9 @@ class Loader:
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self.loaded_position, self._planned = log.reader("store")
         self.changed = threading.Condition()
+        # Beyond the checkpoint the store may hold some of a block that a crash cut short, or much
+        # more where the log lost its end: up to there, what is stored already is left out.
+        self._stored_through = store.highest_position(self.loaded_position)
 
     def start(self) -> None:
         """Start loading."""
@@ -101,12 +107,26 @@ class Loader:
         token = f"{self.loaded_position + 1}-{last}"
         by_position = dict(rows)
         for name, table in columns(rows).items():
+            if self.loaded_position < self._stored_through:
+                table = self._without_stored(name, table)  # noqa: PLW2901 - the same, less
             self._insert(name, table, token, by_position)
         self._log.note_stored(last)
         with self.changed:
             self.loaded_position = last
             self.changed.notify_all()
         return True
+
+    def _without_stored(self, name: str, table: pa.Table) -> pa.Table:
+        """Return the rows of a table that the store does not hold yet."""
+        if name == "message_ids":
+            stored: Container[Any] = self._store.find_message_ids_for_loader(
+                table["id"].to_pylist()
+            )
+            keys = table["id"].to_pylist()
+        else:
+            keys = table["position"].to_pylist()
+            stored = self._store.positions(name, min(keys), max(keys))
+        return table.filter(pa.array([key not in stored for key in keys]))
 
     def _insert(self, name: str, table: pa.Table, token: str, rows: Mapping[int, Row]) -> None:
         """Insert a table, dividing it where the store refuses a row, so that only that is left out.
@@ -123,15 +143,13 @@ class Loader:
                 self._insert(name, table.slice(0, middle), f"{token}/0", rows)
                 self._insert(name, table.slice(middle), f"{token}/1", rows)
             else:
-                self._put_aside(name, table, token, rows, str(error))
+                self._put_aside(name, table, rows, str(error))
 
-    def _put_aside(
-        self, name: str, table: pa.Table, token: str, rows: Mapping[int, Row], reason: str
-    ) -> None:
+    def _put_aside(self, name: str, table: pa.Table, rows: Mapping[int, Row], reason: str) -> None:
         position = table["position"][0].as_py()
         logger.error("the store refused a row for %s at position %d", name, position)
         aside = columns([(position, _refused_row(rows[position], reason))])["rejected_events"]
-        self._store.insert("rejected_events", aside, token=f"aside-{name}-{token}")
+        self._store.insert("rejected_events", aside, token=f"aside-{name}-{position}")
 
 
 def _refused_row(row: Row, reason: str) -> RejectedRow:

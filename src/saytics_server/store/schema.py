@@ -19,6 +19,9 @@ JSON_PATHS_MAX = 1024
 
 _JSON = f"JSON(max_dynamic_paths = {JSON_PATHS_MAX})"
 
+# Tables whose rows carry the position of the log's row they came from.
+POSITIONED = ("events", "identifies", "traits", "links", "rejected_events")
+
 TABLES: dict[str, str] = {
     # One row per accepted event. `properties_text` is what was sent, `properties` what is asked;
     # the latter is cast from the former unless keys or numbers had to be encoded for the column
