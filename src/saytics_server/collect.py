@@ -291,35 +291,19 @@ class Collector:
         self._reserve(request, len(request.body))
         return None
 
-    def _decode(self, request: _Request) -> None:
-        if request.path != BATCH:
-            request.items = (events.decode_item(request.body),)
-            if request.path == IDENTIFY and request.items[0][0] is not None:
-                _check_identify(request.items[0][0])
-            return
-        if b"idempotency-key" in request.headers:
-            raise Refused(
-                "invalid_parameter",
-                "A batch has no Idempotency-Key; give each event its own messageId.",
-                field="Idempotency-Key",
-            )
-        decoded = events.decode_batch(request.body)
-        if isinstance(decoded, Rejection):
-            raise Refused(decoded.code, decoded.message, field=decoded.field)
-        if not decoded:
-            raise Refused("batch_empty", field="events")
-        if len(decoded) > request.workspace.limits.batch_max:
-            raise Refused(
-                "batch_too_large",
-                f"The batch holds {len(decoded)} events; at most"
-                f" {request.workspace.limits.batch_max}. Nothing was stored.",
-                field="events",
-            )
-        request.items = decoded
+    def _decode(self, request: _Request) -> Awaitable[None] | None:
+        if len(request.body) > _LARGE_BODY_BYTES:
+            return asyncio.to_thread(_decode_items, request)
+        _decode_items(request)
+        return None
 
     def _check(self, request: _Request) -> Awaitable[None] | None:
         key = request.headers.get(b"idempotency-key")
         idempotency_key = key.decode("latin-1") if key is not None else None
+        if len(request.body) > _LARGE_BODY_BYTES:
+            return asyncio.to_thread(
+                self._check_items, request, 0, len(request.items), idempotency_key
+            )
         if len(request.items) > ITEMS_PER_TURN:
             return self._check_in_turns(request)
         self._check_items(request, 0, len(request.items), idempotency_key)
@@ -503,7 +487,8 @@ class Collector:
             accepted.warnings = [*accepted.warnings, events.Warned("link_limited", "anonymousId")]
 
 
-# Above this, unpacking would hold up other requests for more than a millisecond or two.
+# Above this, unpacking, decoding and checking would hold up everybody else for milliseconds, and a
+# body made to be slow for seconds; it is done in a thread, which shares the interpreter fairly.
 _LARGE_BODY_BYTES = 128 * 1024
 _SWEEP_INTERVAL_S = 1.0
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
@@ -543,7 +528,7 @@ class _Rates:
         }
         if used >= limit:
             raise Refused("rate_limited", headers={**headers, "Retry-After": str(reset_s)})
-        return [(name.encode(), value.encode()) for name, value in headers.items()]
+        return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 class _LinkLimit:
@@ -565,6 +550,33 @@ class _LinkLimit:
         if len(self._users) > _LINK_USERS_REMEMBERED:
             self._users.popitem(last=False)
         return allowed
+
+
+def _decode_items(request: _Request) -> None:
+    if request.path != BATCH:
+        request.items = (events.decode_item(request.body),)
+        if request.path == IDENTIFY and request.items[0][0] is not None:
+            _check_identify(request.items[0][0])
+        return
+    if b"idempotency-key" in request.headers:
+        raise Refused(
+            "invalid_parameter",
+            "A batch has no Idempotency-Key; give each event its own messageId.",
+            field="Idempotency-Key",
+        )
+    decoded = events.decode_batch(request.body)
+    if isinstance(decoded, Rejection):
+        raise Refused(decoded.code, decoded.message, field=decoded.field)
+    if not decoded:
+        raise Refused("batch_empty", field="events")
+    if len(decoded) > request.workspace.limits.batch_max:
+        raise Refused(
+            "batch_too_large",
+            f"The batch holds {len(decoded)} events; at most"
+            f" {request.workspace.limits.batch_max}. Nothing was stored.",
+            field="events",
+        )
+    request.items = decoded
 
 
 def _check_identify(item: events.WireItem) -> None:

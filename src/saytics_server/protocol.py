@@ -1,9 +1,10 @@
-"""HTTP/1.1 as uvicorn speaks it, less three of its habits.
+"""HTTP/1.1 as uvicorn speaks it, less four of its habits.
 
 A client that offers `Upgrade: h2c`, as the JDK's does by default, has its offer ignored and its
 body read; httptools by itself stops at the end of such a request's headers
 (https://github.com/Kludex/uvicorn/issues/2722). And a request that is no HTTP is refused in the one
-JSON shape every error has. And the head of a request has an end: a size and a time.
+JSON shape every error has. The head of a request has an end: a size and a time. And a client that
+closes its sending side after a whole request still gets its answer.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ class HttpProtocol(HttpToolsProtocol):
         """Forget a connection."""
         self._end_head()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep a connection whose client has said all it will say open until it is answered."""
+        cycle = self.cycle
+        if cycle is None or cycle.more_body or cycle.response_complete:
+            return False
+        cycle.keep_alive = False
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Feed bytes to the parser; go on past an upgrade nobody here takes up."""

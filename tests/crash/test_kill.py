@@ -12,19 +12,21 @@ from sending import Load, check, verdict
 from factories import unique, wire_event
 from serving import Serving
 
+# The product's limit, held to in the long runs, which have the machine to themselves; the default
+# suite may share its two cores with other tests.
 START_S_MAX = 5.0
+START_SHARED_S_MAX = 15.0
 
 
-def restart(serving: Serving) -> None:
+def restart(serving: Serving, limit_s: float) -> None:
     """Start again and hold the start to its limit."""
     started = time.monotonic()
     serving.start()
     assert serving.client.get("/readyz").status_code == 200
-    # The limit is the product's; four parallel test runs on two cores are not.
-    assert time.monotonic() - started < START_S_MAX * 2
+    assert time.monotonic() - started < limit_s
 
 
-def kill_under_load(serving: Serving, times: int, seed: int) -> None:
+def kill_under_load(serving: Serving, times: int, seed: int, start_limit_s: float) -> None:
     """Kill at random moments, again and again on the same data, and check after each."""
     chance = random.Random(seed)
     loads: list[Load] = []
@@ -34,7 +36,7 @@ def kill_under_load(serving: Serving, times: int, seed: int) -> None:
         serving.kill()
         load.stop()
         loads.append(load)
-        restart(serving)
+        restart(serving, start_limit_s)
         check(serving, load)
     for load in loads:  # and no later crash touched what an earlier one had left
         check(serving, load)
@@ -44,7 +46,7 @@ def test_a_kill_at_a_random_moment_loses_and_doubles_nothing(tmp_path: Path):
     """Five times in a row on one data directory."""
     serving = Serving(tmp_path / "data").start()
     try:
-        kill_under_load(serving, times=5, seed=1)
+        kill_under_load(serving, 5, seed=1, start_limit_s=START_SHARED_S_MAX)
     finally:
         serving.kill()
 
@@ -56,7 +58,7 @@ def test_a_hundred_kills_lose_and_double_nothing(tmp_path: Path, seed: int):
     """Twenty in a row on each of five data directories."""
     serving = Serving(tmp_path / "data").start()
     try:
-        kill_under_load(serving, times=20, seed=100 + seed)
+        kill_under_load(serving, 20, seed=100 + seed, start_limit_s=START_S_MAX)
     finally:
         serving.kill()
 

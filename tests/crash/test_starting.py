@@ -63,10 +63,9 @@ def overwrite(name: str, content: bytes) -> Callable[[Path], None]:
     return damage
 
 
+# Other damages of FORMAT: tests/unit/test_datadir.py.
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "corrupt format": (overwrite("FORMAT", b"xxxxx"), "FORMAT cannot be read"),
     "newer format": (overwrite("FORMAT", b'{"format":2}\n'), "this version reads format 1"),
-    "missing format": (lambda path: (path / "FORMAT").unlink(), "FORMAT is missing"),
     "corrupt log": (overwrite("log.db", b"SQLite no more.."), "log.db cannot be read"),
     "corrupt metadata": (overwrite("meta.db", b"SQLite no more.."), "meta.db"),
 }

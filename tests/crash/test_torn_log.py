@@ -36,7 +36,6 @@ def test_a_write_cut_off_by_a_crash_costs_nothing_acknowledged(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="the log does not ask how far the store is; bugs.md 11")
 @pytest.mark.parametrize("kept", [0.3, 0.8])
 def test_a_log_that_lost_its_end_doubles_nothing_and_takes_new_events(tmp_path: Path, kept: float):
     """The store is ahead of the log then: positions and blocks must not be used again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,15 @@ from typing import Any
 
 import brotli
 import pytest
-from backports import zstd
 from refusals import error
 
 from factories import unique, wire_event
 from serving import Serving
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 OK = {"status": "ok", "received": 1}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -159,21 +160,22 @@ def test_an_upgrade_offer_does_not_smuggle_a_request(server: Serving):
         assert connection.read().json == OK
 
 
-def test_a_client_that_stops_sending_still_reads_its_answer(server: Serving):
-    """Half-closed after the whole request; half-closed in the middle is nobody's event."""
-    user = unique("half")
-    body = json.dumps(wire_event(userId=user)).encode()
-    whole = request(server.secret_key, body)
+def test_a_client_that_stops_in_the_middle_is_nobodys_event(server: Serving):
+    """Half-closed before its body was whole: the connection ends, nothing is stored."""
     before = server.status()["last_position"]
     with Connection(server.address) as connection:
-        connection.send(whole[:-5]).half_close()
+        connection.send(request(server.secret_key, BODY)[:-5]).half_close()
         assert connection.is_closed()
     assert server.status()["last_position"] == before
+
+
+@pytest.mark.xfail(strict=True, reason="the transport is closed on EOF; bugs.md 13")
+def test_a_client_that_stops_sending_still_reads_its_answer(server: Serving):
+    """Half-closed behind a whole request, as `nc -N` does: stored, answered, then closed."""
     with Connection(server.address) as connection:
-        connection.send(whole).half_close()
-        if not connection.is_closed():
-            pass  # some event loops answer into a half-closed connection, some close it
-    assert server.client.get("/healthz").status_code == 200
+        connection.send(request(server.secret_key, BODY)).half_close()
+        assert connection.read().json == OK
+        assert connection.is_closed()
 
 
 def test_clients_that_go_away_in_the_middle_leave_no_trace(server: Serving):
@@ -271,6 +273,23 @@ def test_a_sender_slower_than_the_limit_is_told_so(operated: Serving):
             assert connection.is_closed()
     finally:
         operated.operate("collect.BODY_TIMEOUT_S = 60.0")
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="large bodies are judged on the event loop; bugs.md 9")
+def test_a_huge_event_holds_nobody_up(server: Serving):
+    """Eight million values in one body: others are answered meanwhile."""
+    values = b"1," * 8_000_000 + b"1"
+    huge = b'{"event":"X","userId":"u","unknown":1,"properties":{"a":[%s]}}' % values
+    with ThreadPoolExecutor(1) as sender:
+        judging = sender.submit(server.track, huge)
+        longest = 0.0
+        while not judging.done():
+            started = time.monotonic()
+            assert server.client.get("/healthz").status_code == 200
+            longest = max(longest, time.monotonic() - started)
+        assert judging.result().status_code == 200
+    assert longest < 1
 
 
 def test_the_control_socket_is_its_owners_alone(server: Serving):
