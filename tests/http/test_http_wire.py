@@ -169,7 +169,6 @@ def test_a_client_that_stops_in_the_middle_is_nobodys_event(server: Serving):
     assert server.status()["last_position"] == before
 
 
-@pytest.mark.xfail(strict=True, reason="the transport is closed on EOF; bugs.md 13")
 def test_a_client_that_stops_sending_still_reads_its_answer(server: Serving):
     """Half-closed behind a whole request, as `nc -N` does: stored, answered, then closed."""
     with Connection(server.address) as connection:
@@ -276,7 +275,6 @@ def test_a_sender_slower_than_the_limit_is_told_so(operated: Serving):
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="large bodies are judged on the event loop; bugs.md 9")
 def test_a_huge_event_holds_nobody_up(server: Serving):
     """Eight million values in one body: others are answered meanwhile."""
     values = b"1," * 8_000_000 + b"1"
