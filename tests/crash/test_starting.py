@@ -114,6 +114,7 @@ def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path):
             subprocess.run(["umount", mounted], check=True)
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path):
     """Before anything is opened."""
     assert "SAYTICS_LISTEN" in refused(tmp_path / "in" / "data", "8640")

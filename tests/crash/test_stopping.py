@@ -17,7 +17,9 @@ from serving import Serving
 STOP_S_MAX = 10
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_stop_under_load_is_clean_and_the_next_start_goes_on(tmp_path: Path, number: int):
     """Every answer given is kept; keys and data are as they were left, and the server says so."""
     serving = Serving(tmp_path / "data").start()

@@ -110,6 +110,31 @@ def test_an_import_repeated_after_its_log_was_trimmed_counts_once(tmp_path: Path
         assert log.append_and_wait([track_row("new")]).duplicates == []
 
 
+def test_requests_of_one_group_with_the_same_id_count_it_once(tmp_path: Path):
+    """Undecided by filters and tail alike: the first of the group takes it."""
+    with opened(tmp_path) as log:
+        is_stalled, release = threading.Event(), threading.Event()
+
+        def stall(_: object) -> None:
+            is_stalled.set()
+            assert release.wait(10)
+
+        threading.Thread(target=log._writer.run, args=(stall,), daemon=True).start()
+        assert is_stalled.wait(10)
+
+        async def send() -> list[list[int]]:
+            sending = [
+                asyncio.create_task(log.append([track_row("m", content=number), track_row()], 1))
+                for number in range(10)
+            ]
+            await asyncio.sleep(0)
+            release.set()
+            return [result.duplicates for result in await asyncio.gather(*sending)]
+
+        assert asyncio.run(send()) == [[]] + [[0]] * 9
+        assert sorted(stored_ids(log)) == [""] * 10 + ["m"]
+
+
 # --- the maybe path ---------------------------------------------------------------------------
 
 

@@ -147,6 +147,7 @@ class Writer:
         self._disk_low = False
         self._saving = False
         self._saver: threading.Thread | None = None
+        self._is_stopping = False
         self._saved_s = clock.monotonic_s()
         self._covered_position = covered_position
         self.usage = usage
@@ -185,6 +186,9 @@ class Writer:
         """Write what is queued, save the filters, end both threads."""
         self._checks.put(None)
         self._checker.join()
+        # No save may begin any more; one under way still needs the writer.
+        self._is_stopping = True
+        self.run(lambda _: None)
         if self._saver is not None:
             self._saver.join()
         self._queue.put(None)
@@ -366,7 +370,7 @@ class Writer:
 
     def _is_save_due(self) -> bool:
         # By time, too: the log is trimmed behind the saved filters, also where nobody sends ids.
-        if self._saving or self.last_position == self._covered_position:
+        if self._saving or self._is_stopping or self.last_position == self._covered_position:
             return False
         waited_s = self._clock.monotonic_s() - self._saved_s
         return self._filters.unsaved_ids >= SAVE_EVERY_IDS or waited_s >= SAVE_INTERVAL_S
@@ -385,8 +389,9 @@ class Writer:
             finally:
                 self._saving = False
 
-        self._saver = threading.Thread(target=save, name="log-filters", daemon=True)
-        self._saver.start()
+        saver = threading.Thread(target=save, name="log-filters", daemon=True)
+        saver.start()
+        self._saver = saver
 
     def _save_filters(self, snapshot: Snapshot) -> bool:
         try:
