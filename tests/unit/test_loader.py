@@ -231,10 +231,7 @@ def test_a_block_with_refused_rows_cut_off_and_repeated_counts_once(
         assert stored(store, workspace_id, "rejected_events", "code") == ["store_refused"]
 
 
-_LOSES = pytest.mark.xfail(strict=True, reason="the rest keeps the whole's token; bugs.md 14")
-
-
-@pytest.mark.parametrize("at_call", [*range(1, 8), pytest.param(8, marks=_LOSES)])
+@pytest.mark.parametrize("at_call", range(1, 9))
 def test_a_block_cut_off_while_it_is_divided_loses_none_of_its_rows(
     store: Store,
     workspace_id: int,

@@ -107,9 +107,13 @@ class Loader:
         token = f"{self.loaded_position + 1}-{last}"
         by_position = dict(rows)
         for name, table in columns(rows).items():
+            rest = table
             if self.loaded_position < self._stored_through:
-                table = self._without_stored(name, table)  # noqa: PLW2901 - the same, less
-            self._insert(name, table, token, by_position)
+                rest = self._without_stored(name, table)
+            # A rest divides at other places than the whole did, so its parts need other names.
+            is_whole = rest.num_rows == table.num_rows
+            named = token if is_whole else f"{token}-rest-{rest.num_rows}"
+            self._insert(name, rest, named, by_position)
         self._log.note_stored(last)
         with self.changed:
             self.loaded_position = last
