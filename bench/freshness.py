@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from bench.ingest import BATCH, wrk
 from bench.serving import SECRET_KEY, saytics
 
-SAMPLES = 60
+SAMPLES = 40
 _HEADERS = {"Authorization": f"Bearer {SECRET_KEY}", "Content-Type": "application/json"}
 
 

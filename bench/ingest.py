@@ -15,8 +15,8 @@ from pathlib import Path
 
 from bench.serving import SECRET_KEY, empty_app, saytics
 
-SECONDS = 8
-ROUNDS = 3
+SECONDS = 5
+ROUNDS = 2
 CONNECTIONS = 64
 BATCH = 100
 

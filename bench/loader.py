@@ -12,7 +12,7 @@ from saytics_server.log import Log
 from saytics_server.store import Store
 from saytics_server.store.loader import Loader
 
-EVENTS = 1_000_000
+EVENTS = 500_000
 
 
 def run() -> list[str]:

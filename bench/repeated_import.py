@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from bench.serving import SECRET_KEY, saytics
 
-EVENTS = 1_000_000
+EVENTS = 500_000
 BATCH = 1000
 SENDERS = 8
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import operator
 import os
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from zlib import crc32
 
@@ -96,7 +96,10 @@ class IdFilters:
 
     def maybe(self, key: int) -> bool:
         """Tell whether `key` may have been added before; False is certain."""
-        return any(key in segment for segment in self._segments)
+        for segment in self._segments:  # noqa: SIM110 - a generator costs as much as the filter
+            if key in segment:
+                return True
+        return False
 
     def add(self, key: int) -> None:
         """Remember `key`."""
@@ -105,6 +108,16 @@ class IdFilters:
         self._segments[-1].add(key)
         self._counts[-1] += 1
         self.unsaved_ids += 1
+
+    def update(self, keys: Collection[int]) -> None:
+        """Remember all `keys`."""
+        if self._counts[-1] + len(keys) > _capacity(len(self._counts) - 1):
+            for key in keys:
+                self.add(key)
+            return
+        self._segments[-1].update(keys)
+        self._counts[-1] += len(keys)
+        self.unsaved_ids += len(keys)
 
     def snapshot(self, covered_position: int) -> Snapshot:
         """Return what a save has to write so that the filters cover the log up to a position."""

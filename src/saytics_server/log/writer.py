@@ -45,6 +45,8 @@ GROUP_ROWS_MAX = 20_000
 DISK_CHECK_INTERVAL_S = 0.25
 
 Observer = Callable[[int, Sequence[Row]], None]
+# Events by workspace and month.
+Usage = dict[tuple[int, str], int]
 
 
 class LogFullError(Exception):
@@ -127,7 +129,7 @@ class Writer:
         covered_position: int,
         find_stored: Callable[[Sequence[bytes]], dict[bytes, int]],
         free_bytes_min: int,
-        usage: dict[tuple[int, str], int],
+        usage: Usage,
         observers: Sequence[Observer],
     ) -> None:
         self._connection = connection
@@ -261,7 +263,7 @@ class Writer:
     def _commit_group(self, appends: list[Pending], tasks: list[_Task]) -> None:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            taken = self._write_appends(appends)
+            taken, usage = self._write_appends(appends)
             for task in tasks:
                 task.run(self._connection)
             self._connection.execute("COMMIT")
@@ -276,16 +278,16 @@ class Writer:
                 appends, LogFullError(str(error)) if _is_full(error) else LogBusyError(str(error))
             )
             return
-        self._publish(taken)
+        self._publish(taken, usage)
         _deliver(appends)
         for task in tasks:
             task.done.set()
 
-    def _write_appends(self, appends: list[Pending]) -> list[_Taken]:
-        """Insert each request's new rows as one record; return what was taken."""
+    def _write_appends(self, appends: list[Pending]) -> tuple[list[_Taken], Usage]:
+        """Insert each request's new rows as one record; return what was taken and its usage."""
         claimed: dict[int, int] = {}
         taken: list[_Taken] = []
-        usage: dict[tuple[int, str], int] = {}
+        usage: Usage = {}
         position = self._next_position
         for pending in appends:
             new = self._decide(pending, claimed, position)
@@ -305,7 +307,7 @@ class Writer:
             " ON CONFLICT DO UPDATE SET events = events + excluded.events",
             [(*scope, events) for scope, events in usage.items()],
         )
-        return taken
+        return taken, usage
 
     def _decide(self, pending: Pending, claimed: dict[int, int], position: int) -> _Taken:
         """Split a request into new rows and duplicates; set its result."""
@@ -333,15 +335,17 @@ class Writer:
         pending.result = AppendResult(position, duplicates, different)
         return _Taken(position, kept, ids)
 
-    def _publish(self, taken: list[_Taken]) -> None:
+    def _publish(self, taken: list[_Taken], usage: Usage) -> None:
         """Make a committed group known: to the tail, the filters, readers and observers."""
         if not taken:
             return
+        ids: dict[int, int] = {}
         for new in taken:
-            self._tail.add(new.last_position, new.ids)
-            for key in new.ids:
-                self._filters.add(key)
-            _count_usage(self.usage, new.rows)
+            ids |= new.ids
+        self._tail.add(taken[-1].last_position, ids)
+        self._filters.update(ids)
+        for scope, events in usage.items():
+            self.usage[scope] = self.usage.get(scope, 0) + events
         self._next_position = taken[-1].last_position + 1
         with self.committed:
             self.last_position = self._next_position - 1
@@ -460,8 +464,8 @@ def _deliver(appends: list[Pending]) -> None:
         deliver(group)
 
 
-def _count_usage(usage: dict[tuple[int, str], int], rows: Sequence[Row]) -> None:
-    counted = sum(row.__class__ is TrackRow for row in rows)
+def _count_usage(usage: Usage, rows: Sequence[Row]) -> None:
+    counted = [row.__class__ for row in rows].count(TrackRow)
     if counted:
         scope = (rows[0].workspace_id, month_of(rows[0].received_ms // 86_400_000))
         usage[scope] = usage.get(scope, 0) + counted
