@@ -73,5 +73,5 @@ def crashed(folder: Path, to: Path) -> Path:
     for name in ("log.db", "log.db-wal"):
         shutil.copy(folder / name, to / name)
     if (folder / "ids").exists():
-        shutil.copytree(folder / "ids", to / "ids")
+        shutil.copytree(folder / "ids", to / "ids", ignore=shutil.ignore_patterns("*.new"))
     return to
