@@ -37,6 +37,10 @@ DEPTH_MAX = 5
 KEYS_MAX = 255
 KEY_CHARACTERS_MAX = 128
 EVENT_BYTES_MAX = 32 * 1024
+# Below this, names and ids, of at most four bytes a character, cannot make an event too large.
+_SIZE_IN_DOUBT = EVENT_BYTES_MAX - 4 * (
+    EVENT_NAME_CHARACTERS_MAX + 2 * ID_CHARACTERS_MAX + MESSAGE_ID_CHARACTERS_MAX
+)
 FUTURE_MS_MAX = 24 * 3_600_000
 # The public key may not write history: what a browser queued offline is younger than this.
 WRITE_KEY_PAST_MS_MAX = 7 * 24 * 3_600_000
@@ -467,7 +471,8 @@ def _track(item: WireItem, edge: Edge, idempotency_key: str | None) -> Accepted:
     sent_context = item.context if edge.key_class == SECRET else _with_request(item.context, edge)
     context, context_column = _clean(sent_context, "context", warnings)
     size = len(properties) + len(context)
-    _check_size(size, event, user_id, anonymous_id, message_id)
+    if size > _SIZE_IN_DOUBT:
+        _check_size(size, event, user_id, anonymous_id, message_id)
     if item.traits is not None:
         warnings.append(Warned("unknown_field", "traits"))
     claim, content = b"", 0
@@ -504,7 +509,8 @@ def _identify(item: WireItem, edge: Edge, idempotency_key: str | None) -> Accept
     timestamp_ms, _ = _times(item, edge, warnings)
     message_id = _message_id(item, idempotency_key)
     traits, _ = _clean(item.traits, "traits", warnings)
-    _check_size(len(traits), user_id, anonymous_id, message_id)
+    if len(traits) > _SIZE_IN_DOUBT:
+        _check_size(len(traits), user_id, anonymous_id, message_id)
     for name in ("event", "properties", "context"):
         if getattr(item, name) is not None:
             warnings.append(Warned("unknown_field", name))
