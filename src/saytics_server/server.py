@@ -242,7 +242,7 @@ class _HostCheck:
     """Refuses pages to hosts this server does not go by, against DNS rebinding.
 
     A name an attacker points at this machine carries no session here unless a page answers to it.
-    Requests with an API key need no check: the attacker has none. IP addresses cannot be rebound.
+    API requests with a key need no check: the attacker has none. IP addresses cannot be rebound.
     """
 
     def __init__(self, inner: Any, config: Config) -> None:
@@ -254,7 +254,8 @@ class _HostCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             headers = Headers(scope=scope)
-            if "authorization" not in headers and not self._is_ours(headers.get("host", "")):
+            has_key = scope["path"].startswith("/v1/") and "authorization" in headers
+            if not has_key and not self._is_ours(headers.get("host", "")):
                 response = await api.refused(
                     Request(scope),
                     Refused(
