@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 SDK_FILES := src/saytics_server/sdk_files
-SDK_SOURCES := $(wildcard sdks/node/package.json sdks/node/src/* sdks/python/pyproject.toml sdks/python/src/saytics/*)
+SDK_SOURCES := $(wildcard sdks/node/package.json $(wildcard sdks/node/src/*) sdks/python/pyproject.toml sdks/python/src/saytics/*.py)
 
 .PHONY: run test test-slow test-browser lint types format bench sdks lock clean ci
 
