@@ -26,7 +26,8 @@ TABLES: dict[str, str] = {
     # One row per accepted event. `properties_text` is what was sent, `properties` what is asked;
     # the latter is cast from the former unless keys or numbers had to be encoded for the column
     # (event.column_key). ZSTD halves the JSON columns against the default: 58 instead of 76 bytes
-    # per event of the demo, for scans slower by a third. `day` is the UTC day of the event's own time: ranges prune by it.
+    # per event of the demo, for scans slower by a third. `day` is the UTC day of the event's own
+    # time: ranges prune by it.
     "events": f"""
         CREATE TABLE IF NOT EXISTS events (
             workspace_id UInt32,
