@@ -167,7 +167,7 @@ def _announce(server: Any) -> None:
     parts = server.parts
     address = server.config.public_url or server.address
     lines = [f"Saytics {__version__} is ready at {address}"]
-    lines.append(f"  data directory  {parts.data_dir.path}")
+    lines.append(f"  data directory  {parts.data_dir.path.absolute()}")
     first = parts.first
     if first is not None:
         lines += _first_lines(address, first)
