@@ -61,7 +61,8 @@ SWITCH_INTERVAL_S = 0.0005
 # default, took a twentieth of the event loop's time.
 YOUNG_OBJECTS_MAX = 20_000
 KEEP_ALIVE_S = 75
-LIVE_RECORDS = 500
+# Rows of the log's end that the live view starts with.
+LIVE_ROWS = 2_000
 LAST_USED_FLUSH_S = 60.0
 
 
@@ -97,7 +98,7 @@ class Parts:
                 observers=[self.live.observe],
             )
             undo.callback(self.log.close)
-            self.live.seed(self.log.read_newest(LIVE_RECORDS))
+            self.live.seed(self.log.read_newest(LIVE_ROWS))
             self.store = opening.result()
             if not self.accounts.workspaces():
                 self.first = _bootstrap(self.accounts, config)

@@ -206,14 +206,21 @@ class Log:
             cursor.close()
         return records
 
-    def read_newest(self, records_max: int) -> list[Record]:
-        """Return the last records, oldest first."""
+    def read_newest(self, rows_max: int) -> list[Record]:
+        """Return the last records, whole ones, up to about `rows_max` rows, oldest first."""
+        records: list[Record] = []
+        rows = 0
         with self._reading_lock:
-            rows = self._reading.execute(
-                "SELECT first_position, body FROM records ORDER BY first_position DESC LIMIT ?",
-                (records_max,),
-            ).fetchall()
-        return [Record(first, decode_rows(body)) for first, body in reversed(rows)]
+            cursor = self._reading.execute(
+                "SELECT first_position, body FROM records ORDER BY first_position DESC"
+            )
+            for first_position, body in cursor:
+                records.append(Record(first_position, decode_rows(body)))
+                rows += len(records[-1].rows)
+                if rows >= rows_max:
+                    break
+            cursor.close()
+        return records[::-1]
 
     def usage(self, workspace_id: int, received_ms: int) -> int:
         """Return how many events a workspace has sent in the month of `received_ms`."""
