@@ -64,7 +64,7 @@ class Links(msgspec.Struct, frozen=True):
             " AND raw.lookup_ms >= link.from_ms)",
             person=person,
             events=events,
-            links=self._timeline(only_anonymous),
+            links=self._timeline(_ids_in(events, only_anonymous)),
         )
 
     def usable(self, where: Sql) -> Sql:
@@ -97,14 +97,11 @@ class Links(msgspec.Struct, frozen=True):
             conditions=all_of(conditions),
         )
 
-    def _timeline(self, only_anonymous: Sequence[str] | None) -> Sql:
+    def _timeline(self, where: Sql) -> Sql:
         """Return (anonymous_id, universe, from_ms, linked_user): who an id is from when on.
 
         Most ids only ever have one user, and for them the first row, which holds always, will do.
         """
-        where = sql("true")
-        if only_anonymous is not None:
-            where = sql("anonymous_id IN {ids}", ids=strings(only_anonymous))
         shared = sql(
             "{where} AND anonymous_id IN (SELECT anonymous_id FROM links"
             " WHERE workspace_id = {workspace} AND {where}"
@@ -124,6 +121,18 @@ class Links(msgspec.Struct, frozen=True):
             usable=self.usable(where),
             shared=self.usable(shared),
         )
+
+
+def _ids_in(events: Sql, only_anonymous: Sequence[str] | None) -> Sql:
+    """Return the condition on links that can matter to `events`: of ids that stand there alone.
+
+    A browser states its link with every event, so there are more links than events that need one.
+    """
+    if only_anonymous is not None:
+        return sql("anonymous_id IN {ids}", ids=strings(only_anonymous))
+    return sql(
+        "anonymous_id IN (SELECT anonymous_id FROM ({events}) WHERE user_id = '')", events=events
+    )
 
 
 def links_of(store: Store, workspace_id: int) -> Links:
