@@ -66,7 +66,6 @@ class Log:
         self.claim_key = bytes(read_meta(connection, "claim_key"))
         # Receipt never goes back, whatever the machine's clock does (collect.py).
         self.last_received_ms = _last_received_ms(connection)
-        self.path = self._path
 
     @classmethod
     def open(  # noqa: PLR0913 - wired once, by name, in server.py

@@ -122,13 +122,12 @@ class Loader:
 
     def _without_stored(self, name: str, table: pa.Table) -> pa.Table:
         """Return the rows of a table that the store does not hold yet."""
+        key = "id" if name == "message_ids" else "position"
+        keys = table[key].to_pylist()
+        stored: Container[Any]
         if name == "message_ids":
-            stored: Container[Any] = self._store.find_message_ids_for_loader(
-                table["id"].to_pylist()
-            )
-            keys = table["id"].to_pylist()
+            stored = self._store.find_message_ids_for_loader(keys)
         else:
-            keys = table["position"].to_pylist()
             stored = self._store.positions(name, min(keys), max(keys))
         return table.filter(pa.array([key not in stored for key in keys]))
 
