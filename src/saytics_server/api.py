@@ -7,7 +7,7 @@ one error shape. Nothing here computes a number.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -22,16 +22,19 @@ from saytics_server.clock import Clock
 from saytics_server.collect import PATHS
 from saytics_server.errors import Refused, Rejection, error_body
 from saytics_server.openapi import document
-from saytics_server.query import active_users, event_list, profile, trends
+from saytics_server.query import event_list, profile, reports
+from saytics_server.query.document import read_document
 from saytics_server.query.model import Frame
+from saytics_server.query.reading import Reader
+from saytics_server.query.reports import REPORTS, Asked, ExplainDocument, PersonsDocument
 from saytics_server.store import Store
 
 logger = logging.getLogger("saytics.api")
 
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
-Report = Callable[[Store, Any], dict[str, Any]]
-Parse = Callable[[Sequence[tuple[str, str]], Frame], Any]
+# A list cohort of 10,000 ids of 256 characters does not fit; a question by hand is 1 kB.
+QUERY_BYTES_MAX = 1_000_000
 
 
 class Api:
@@ -53,14 +56,15 @@ class Api:
             Route("/v1/openapi.json", self._openapi, methods=["GET"]),
             # The collector stands before these; here they only say which methods there are.
             *(Route(path, _collected, methods=["POST"]) for path in sorted(PATHS)),
-            Route("/v1/events", self._report(event_list.parse, event_list.run), methods=["GET"]),
+            Route("/v1/events", self._events, methods=["GET"]),
             Route("/v1/users/{user_id:path}", self._user, methods=["GET"]),
-            Route("/v1/reports/events", self._report(trends.parse, trends.run), methods=["GET"]),
-            Route(
-                "/v1/reports/users",
-                self._report(active_users.parse, active_users.run),
-                methods=["GET"],
+            *(
+                Route(f"/v1/reports/{name}", self._report(name), methods=["GET"])
+                for name in REPORTS
             ),
+            Route("/v1/reports/query", self._query, methods=["POST"]),
+            Route("/v1/reports/persons", self._persons, methods=["POST"]),
+            Route("/v1/reports/explain", self._explain, methods=["POST"]),
         ]
 
     async def _healthz(self, _: Request) -> Response:
@@ -80,13 +84,44 @@ class Api:
         found = await run_in_threadpool(profile.run, self._store, self._frame(workspace), user_id)
         return answer(found)
 
-    def _report(self, parse: Parse, run: Report) -> Callable[[Request], Awaitable[Response]]:
+    async def _events(self, request: Request) -> Response:
+        _, workspace = self._authorise(request)
+        query = event_list.parse(request.query_params.multi_items(), self._frame(workspace))
+        return answer(await run_in_threadpool(event_list.run, self._store, query))
+
+    def _report(self, name: str) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            _, workspace = self._authorise(request)
-            query = parse(request.query_params.multi_items(), self._frame(workspace))
-            return answer(await run_in_threadpool(run, self._store, query))
+            frame = self._asking(request)
+            asked = reports.asked_by_parameters(name, request.query_params.multi_items(), frame)
+            return await self._answered(reports.answer, asked)
 
         return endpoint
+
+    async def _query(self, request: Request) -> Response:
+        frame = self._asking(request)
+        asked = reports.asked_by_document(await _json(request), frame)
+        return await self._answered(reports.answer, asked)
+
+    async def _persons(self, request: Request) -> Response:
+        frame = self._asking(request)
+        document = read_document(await _json(request), PersonsDocument)
+        asked = reports.asked_by_document(document.query, frame, "query.")
+        return await self._answered(reports.persons, asked, document)
+
+    async def _explain(self, request: Request) -> Response:
+        frame = self._asking(request)
+        document = read_document(await _json(request), ExplainDocument)
+        asked = reports.asked_by_document(document.query, frame, "query.")
+        return await self._answered(reports.explain, asked, document)
+
+    async def _answered(
+        self, work: Callable[..., dict[str, Any]], asked: Asked, *more: Any
+    ) -> Response:
+        reader = Reader(self._store, asked.frame)
+        return answer(await run_in_threadpool(work, reader, asked, *more))
+
+    def _asking(self, request: Request) -> Frame:
+        return self._frame(self._authorise(request)[1])
 
     def _authorise(self, request: Request) -> tuple[Key, Workspace]:
         """Return the secret key and its workspace, or refuse."""
@@ -109,6 +144,19 @@ class Api:
 
     def _frame(self, workspace: Workspace) -> Frame:
         return Frame(workspace.id, workspace.timezone, workspace.week_start, self._clock.now_ms())
+
+
+async def _json(request: Request) -> Any:
+    """Return the decoded body. Raises Refused("invalid_json" | "body_too_large")."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > QUERY_BYTES_MAX:
+            raise Refused("body_too_large", f"A query is at most {QUERY_BYTES_MAX:,} bytes.")
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused("invalid_json", f"The body is not JSON: {error}.") from None
 
 
 async def _collected(_: Request) -> Response:

@@ -12,7 +12,7 @@ The parts here are SQL; they read the store's `events`, `links`, `traits` and `i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -28,6 +28,23 @@ _SECRET, _WRITE = "secret", "write"
 _ALWAYS_MS = -(2**62)
 
 
+class Person(msgspec.Struct, frozen=True):
+    """One person: a user, or an anonymous id without a link."""
+
+    kind: Literal["user", "anonymous"]
+    id: str
+
+    @property
+    def key(self) -> str:
+        """Return the text of the column `person`, one for each person."""
+        return self.kind[0] + self.id
+
+
+def person_of(key: str) -> Person:
+    """Return the person that a value of the column `person` stands for."""
+    return Person("user" if key[0] == "u" else "anonymous", key[1:])
+
+
 class Links(msgspec.Struct, frozen=True):
     """The links of one workspace as they stand: whether there are any, and whose are not used."""
 
@@ -35,6 +52,8 @@ class Links(msgspec.Struct, frozen=True):
     present: bool
     # (universe, side, id), side being "user_id" or "anonymous_id".
     quarantined: frozenset[tuple[str, str, str]]
+    # Links received later are not known.
+    as_of_ms: int | None = None
 
     def resolve(self, events: Sql, *, only_anonymous: Sequence[str] | None = None) -> Sql:
         """Return a SELECT of `events` with the columns `known_user` and `person` added.
@@ -89,7 +108,9 @@ class Links(msgspec.Struct, frozen=True):
             "SELECT * FROM (SELECT anonymous_id, user_id, message_id,"
             " arrayJoin(if(key_type = {secret}, [{secret}, {write}], [{write}])) AS universe,"
             " toUnixTimestamp64Milli(timestamp) AS at_ms"
-            " FROM links WHERE workspace_id = {workspace} AND {where}) WHERE {conditions}",
+            " FROM links WHERE workspace_id = {workspace} AND {received} AND {where})"
+            " WHERE {conditions}",
+            received=_received(self.as_of_ms),
             secret=string(_SECRET),
             write=string(_WRITE),
             workspace=uint32(self.workspace_id),
@@ -104,8 +125,9 @@ class Links(msgspec.Struct, frozen=True):
         """
         shared = sql(
             "{where} AND anonymous_id IN (SELECT anonymous_id FROM links"
-            " WHERE workspace_id = {workspace} AND {where}"
+            " WHERE workspace_id = {workspace} AND {received} AND {where}"
             " GROUP BY anonymous_id HAVING min(user_id) != max(user_id))",
+            received=_received(self.as_of_ms),
             where=where,
             workspace=uint32(self.workspace_id),
         )
@@ -135,10 +157,20 @@ def _ids_in(events: Sql, only_anonymous: Sequence[str] | None) -> Sql:
     )
 
 
-def links_of(store: Store, workspace_id: int) -> Links:
-    """Return how a workspace's links stand now. A few milliseconds without links."""
+def _received(as_of_ms: int | None) -> Sql:
+    """Return the condition that a row was there at a time."""
+    if as_of_ms is None:
+        return sql("true")
+    return sql("received_at <= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(as_of_ms))
+
+
+def links_of(store: Store, workspace_id: int, *, as_of_ms: int | None = None) -> Links:
+    """Return how a workspace's links stand, or stood. A few milliseconds without links."""
+    received = _received(as_of_ms)
     statement = sql(
-        "SELECT count() FROM links WHERE workspace_id = {workspace}", workspace=uint32(workspace_id)
+        "SELECT count() FROM links WHERE workspace_id = {workspace} AND {received}",
+        workspace=uint32(workspace_id),
+        received=received,
     )
     count = store.query(*statement.render())[0][0]
     quarantined: frozenset[tuple[str, str, str]] = frozenset()
@@ -147,15 +179,21 @@ def links_of(store: Store, workspace_id: int) -> Links:
             (universe, side, row[0])
             for universe in (_SECRET, _WRITE)
             for side, other in (("user_id", "anonymous_id"), ("anonymous_id", "user_id"))
-            for row in store.query(*_crowded(workspace_id, universe, side, other).render())
+            for row in store.query(
+                *_crowded(workspace_id, universe, side, other, received).render()
+            )
         )
-    return Links(workspace_id, count > 0, quarantined)
+    return Links(workspace_id, count > 0, quarantined, as_of_ms)
 
 
-def _crowded(workspace_id: int, universe: str, side: str, other: str) -> Sql:
+def _crowded(workspace_id: int, universe: str, side: str, other: str, received: Sql) -> Sql:
     """Return a SELECT of ids with too many counterparts; distinct ones are counted only where
     the number of links, which costs far less to count, allows that many."""
-    seen = sql("workspace_id = {workspace}", workspace=uint32(workspace_id))
+    seen = sql(
+        "workspace_id = {workspace} AND {received}",
+        workspace=uint32(workspace_id),
+        received=received,
+    )
     if universe == _SECRET:
         seen = sql("{seen} AND key_type = 'secret'", seen=seen)
     return sql(
@@ -169,15 +207,17 @@ def _crowded(workspace_id: int, universe: str, side: str, other: str) -> Sql:
     )
 
 
-def latest_traits(workspace_id: int, *, trait: str) -> Sql:
+def latest_traits(workspace_id: int, *, trait: str, as_of_ms: int | None = None) -> Sql:
     """Return a SELECT of (user_id, value): JSON text of one trait per user, '' where removed.
 
     The newest value wins, but where a secret key ever set the trait, only among secret keys'.
     """
     return sql(
         "SELECT user_id, argMax(value, (key_type, timestamp, message_id, position)) AS value"
-        " FROM traits WHERE workspace_id = {workspace} AND trait = {trait} GROUP BY user_id",
+        " FROM traits WHERE workspace_id = {workspace} AND trait = {trait} AND {received}"
+        " GROUP BY user_id",
         workspace=uint32(workspace_id),
+        received=_received(as_of_ms),
         trait=string(trait),
     )
 

@@ -17,6 +17,7 @@ from oracle.reports import Question
 from saytics_server.query import active_users, trends
 from saytics_server.query.model import Frame
 from saytics_server.query.periods import utc_text
+from saytics_server.query.reading import Reader
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -173,7 +174,7 @@ def compare(report: Any, oracle: Any, store: Any, question: Question, history: l
     workspace = fresh_workspace_id()
     insert_history(store, workspace, history)
     frame = Frame(workspace, question.timezone, question.week_start, question.now_ms)
-    answer = report.run(store, report.parse(parameters_of(question), frame))
+    answer = report.run(Reader(store, frame), report.parse(parameters_of(question), frame))
     expected = oracle(question, history)
     key = "count" if question.metric in ("count", "users", "dau", "wau", "mau") else "value"
     compared(answer, expected, key)

@@ -12,6 +12,7 @@ from rows import insert_history, instant_ms
 
 from saytics_server.query import active_users, trends
 from saytics_server.query.model import Frame
+from saytics_server.query.reading import Reader
 
 CASES = Path(__file__).parents[1] / "cases"
 REPORTS: dict[str, Any] = {"trends": trends, "active_users": active_users}
@@ -35,7 +36,9 @@ def test_a_case_gives_its_table(store, workspace_id, file):
     report = REPORTS[file.parent.name]
     encode = msgspec.json.Encoder(decimal_format="number").encode
     for question in case["questions"]:
-        answer = report.run(store, report.parse([tuple(p) for p in question["query"]], frame))
+        answer = report.run(
+            Reader(store, frame), report.parse([tuple(p) for p in question["query"]], frame)
+        )
         shown = json.loads(encode(answer))
         expected = question["expected"]
         assert {name: shown[name] for name in expected} == expected, question["query"]

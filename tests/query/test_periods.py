@@ -9,7 +9,7 @@ import pytest
 from rows import instant_ms
 
 from saytics_server.errors import Refused
-from saytics_server.query.model import Frame, Parameters
+from saytics_server.query.model import Frame
 from saytics_server.query.periods import (
     Buckets,
     buckets_of,
@@ -27,8 +27,7 @@ def frame(timezone: str = "Europe/Berlin", week_start: int = 0) -> Frame:
 
 
 def asked(interval: str, begin: str, end: str, *, at: Frame) -> Buckets:
-    parameters = Parameters([("from", begin), ("to", end)], ("from", "to"))
-    return buckets_of(parse_range(parameters, at), interval, at)  # type: ignore[arg-type]
+    return buckets_of(parse_range(begin, end, at), interval, at)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -73,17 +72,13 @@ def test_the_week_starts_where_the_workspace_says():
 @pytest.mark.parametrize(("day", "hours"), [("2024-03-31", 23), ("2024-10-27", 25)])
 def test_a_range_of_dates_covers_whole_local_days(day, hours):
     """Both dates are included, and a day is as long as the clock makes it."""
-    found = parse_range(Parameters([("from", day), ("to", day)], ("from", "to")), frame())
+    found = parse_range(day, day, frame())
     assert found.to_ms + 1 - found.from_ms == hours * 3_600_000
 
 
 def test_a_range_of_times_is_included_at_both_ends():
     """A time without offset is UTC; nothing is rounded."""
-    parameters = Parameters(
-        [("from", "2024-01-15T10:30:00.001"), ("to", "2024-01-15T12:30:00.999+01:00")],
-        ("from", "to"),
-    )
-    found = parse_range(parameters, frame())
+    found = parse_range("2024-01-15T10:30:00.001", "2024-01-15T12:30:00.999+01:00", frame())
     assert (utc_text(found.from_ms), utc_text(found.to_ms)) == (
         "2024-01-15T10:30:00.001Z",
         "2024-01-15T11:30:00.999Z",
@@ -93,7 +88,7 @@ def test_a_range_of_times_is_included_at_both_ends():
 def test_without_a_range_the_last_thirty_local_days_are_meant():
     """Today counts as the thirtieth."""
     at = frame("Asia/Kolkata")
-    labels = buckets_of(parse_range(Parameters([], ()), at), "day", at).labels
+    labels = buckets_of(parse_range(None, None, at), "day", at).labels
     assert (len(labels), labels[0], labels[-1]) == (30, "2024-03-02", "2024-03-31")
 
 

@@ -13,6 +13,7 @@ from saytics_server.people import LINK_COUNTERPARTS_MAX, links_of
 from saytics_server.query import profile, top_events, trends
 from saytics_server.query.model import Frame
 from saytics_server.query.periods import utc_text
+from saytics_server.query.reading import Reader
 
 NOON_MS = instant_ms("2024-01-15T12:00:00Z")
 
@@ -23,7 +24,7 @@ def frame(workspace_id: int) -> Frame:
 
 def users(store, workspace_id: int) -> int:
     query = trends.parse([("metric", "users")], frame(workspace_id))
-    total: int = trends.run(store, query)["total"]
+    total: int = trends.run(Reader(store, query.frame), query)["total"]
     return total
 
 

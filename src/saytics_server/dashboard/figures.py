@@ -16,6 +16,7 @@ from saytics_server.accounts import Workspace
 from saytics_server.dashboard import wording
 from saytics_server.query import active_users, top_events, trends
 from saytics_server.query.model import Frame
+from saytics_server.query.reading import Reader
 from saytics_server.store import Store
 
 TOP_EVENTS_MAX = 10
@@ -191,7 +192,9 @@ def _events_before(store: Store, period: Period) -> int:
 
 def _trend(store: Store, period: Period, begin: str, end: str) -> dict[str, Any]:
     parameters = [("from", begin), ("to", end), ("interval", "day")]
-    answer: dict[str, Any] = trends.run(store, trends.parse(parameters, period.frame()))
+    answer: dict[str, Any] = trends.run(
+        Reader(store, period.frame()), trends.parse(parameters, period.frame())
+    )
     return answer
 
 
@@ -206,7 +209,9 @@ def active_persons(store: Store, period: Period, metric: str) -> Figure:
         ("interval", "day"),
         ("metric", metric),
     ]
-    answer = active_users.run(store, active_users.parse(parameters, period.frame()))
+    answer = active_users.run(
+        Reader(store, period.frame()), active_users.parse(parameters, period.frame())
+    )
     buckets = answer["data"]
     definition = (
         f"{called} active users: distinct persons with at least one event {counted}, "

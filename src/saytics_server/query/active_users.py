@@ -24,15 +24,15 @@ import msgspec
 
 from saytics_server.query.answer import BUCKET_RULE, PERSON_RULE, definition, series
 from saytics_server.query.breakdown import largest_values, parse_breakdown, shown
-from saytics_server.query.filters import parse_filters
+from saytics_server.query.document import ReportDocument
+from saytics_server.query.filters import filters_of
 from saytics_server.query.model import (
-    INTERVALS,
     Frame,
-    Interval,
     Parameters,
     Range,
     Reference,
     Selection,
+    choice,
 )
 from saytics_server.query.periods import (
     HOUR_MS,
@@ -40,11 +40,12 @@ from saytics_server.query.periods import (
     buckets_of,
     day_start_ms,
     local_date,
+    parse_interval,
     parse_range,
 )
-from saytics_server.query.scan import OTHER, Scan, place_in, scan_of
+from saytics_server.query.reading import Reader
+from saytics_server.query.scan import OTHER, Scan, place_in
 from saytics_server.sql import Sql, int64, sql, uint32s
-from saytics_server.store import Store
 
 PARAMETERS = ("from", "to", "interval", "metric", "event", "filter", "breakdown")
 
@@ -77,41 +78,64 @@ class Windows(msgspec.Struct, frozen=True):
     first_cell: int
 
 
-def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> ActiveUsersQuery:
-    """Return the question that decoded query parameters ask.
+class Document(ReportDocument, frozen=True):
+    """The JSON form of the question."""
 
-    Raises Refused("invalid_parameter" | "range_too_large").
-    """
+    event: str | None = None
+    interval: str = "day"
+    metric: str = "dau"
+    breakdown: str | None = None
+
+
+def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
+    """Return what decoded query parameters ask. Raises Refused("invalid_parameter")."""
     given = Parameters(parameters, PARAMETERS, repeatable=("filter",))
-    interval = cast("Interval", given.choice("interval", INTERVALS, "day"))
-    span = parse_range(given, frame)
-    return ActiveUsersQuery(
-        frame=frame,
-        selection=Selection(given.one("event"), parse_filters(given)),
-        span=span,
-        buckets=buckets_of(span, interval, frame),
-        metric=cast("Measure", given.choice("metric", tuple(_TRAILING_DAYS), "dau")),
-        breakdown=parse_breakdown(given),
+    return Document(
+        event=given.one("event"),
+        from_=given.one("from"),
+        to=given.one("to"),
+        interval=given.one("interval") or "day",
+        filter=list(given.every("filter")),
+        breakdown=given.one("breakdown"),
+        metric=given.one("metric") or "dau",
     )
 
 
-def run(store: Store, query: ActiveUsersQuery) -> dict[str, Any]:
+def question(document: Document, frame: Frame) -> ActiveUsersQuery:
+    """Return the question, checked. Raises Refused("invalid_parameter" | "range_too_large")."""
+    interval = parse_interval(document.interval)
+    span = parse_range(document.from_, document.to, frame)
+    events = (document.event,) if document.event else ()
+    return ActiveUsersQuery(
+        frame=frame,
+        selection=Selection(events, filters_of(document.filter)),
+        span=span,
+        buckets=buckets_of(span, interval, frame),
+        metric=cast("Measure", choice("metric", document.metric, tuple(_TRAILING_DAYS))),
+        breakdown=parse_breakdown(document.breakdown),
+    )
+
+
+def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> ActiveUsersQuery:
+    """Return the question that decoded query parameters ask."""
+    return question(document_of(parameters), frame)
+
+
+def run(reader: Reader, query: ActiveUsersQuery) -> dict[str, Any]:
     """Return the answer, every bucket present."""
     windows = windows_of(query)
-    scan = scan_of(
-        store,
-        query.frame,
+    scan = reader.scan(
         query.selection,
         Range(windows.cells_ms[0], query.span.to_ms),
         breakdown=query.breakdown,
         persons=True,
     )
     everyone = msgspec.structs.replace(scan, breakdown=None)
-    counts = _counts(store, query, windows, everyone)
+    counts = _counts(reader, query, windows, everyone)
     if query.breakdown is None:
         return _answer(query, counts, {}, ())
-    values = largest_values(store, scan, {}, sql("uniqExact(person)"))
-    return _answer(query, counts, _counts(store, query, windows, scan, values), values)
+    values = largest_values(reader, scan, {}, sql("uniqExact(person)"))
+    return _answer(query, counts, _counts(reader, query, windows, scan, values), values)
 
 
 def windows_of(query: ActiveUsersQuery) -> Windows:
@@ -182,7 +206,7 @@ def _beyond(windows: Windows) -> int:
 
 
 def _counts(
-    store: Store,
+    reader: Reader,
     query: ActiveUsersQuery,
     windows: Windows,
     scan: Scan,
@@ -190,7 +214,7 @@ def _counts(
 ) -> dict[str, tuple[list[int], int]]:
     """Return per value the persons of each bucket and of the range."""
     changes: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for value, place, change in store.query(*statement_of(windows, scan, values).render()):
+    for value, place, change in reader.rows(statement_of(windows, scan, values)):
         changes[value][place] = change
     buckets = range(len(query.buckets.labels))
     return {

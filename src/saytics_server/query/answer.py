@@ -31,7 +31,9 @@ def series(buckets: Buckets, numbers: Sequence[Any], key: str, now_ms: int) -> l
 
 def definition(frame: Frame, span: Range, selection: Selection, rules: list[str]) -> dict[str, Any]:
     """Return the rules an answer was computed by, in words, with calendar and range."""
+    as_of = {} if frame.as_of_ms is None else {"as_of": utc_text(frame.as_of_ms)}
     return {
+        **as_of,
         "timezone": frame.timezone,
         "week_start": _WEEKDAYS[frame.week_start],
         "range": {"from": utc_text(span.from_ms), "to": utc_text(span.to_ms)},

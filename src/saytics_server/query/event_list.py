@@ -70,7 +70,7 @@ def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> EventListQuery
     """
     given = Parameters(parameters, PARAMETERS)
     limit = given.whole_number("limit", LIMIT_DEFAULT, most=LIMIT_MAX)
-    from_ms, to_ms = parse_bounds(given, frame)
+    from_ms, to_ms = parse_bounds(given.one("from"), given.one("to"), frame)
     if from_ms is not None and to_ms is not None and from_ms > to_ms:
         raise invalid("from", "`from` is later than `to`.")
     question = Question(

@@ -6,8 +6,8 @@ what is given twice and what is missing. Nothing here touches the store.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal, get_args
 
 import msgspec
 
@@ -16,21 +16,35 @@ from saytics_server.errors import Refused
 Interval = Literal["hour", "day", "week", "month"]
 INTERVALS: tuple[Interval, ...] = ("hour", "day", "week", "month")
 
-# Where a name is looked up; `field` is the event itself.
-Source = Literal["properties", "context", "user", "field"]
+# Where a name is looked up: `field` is the event itself, `cohort` a saved group of persons.
+Source = Literal["properties", "context", "user", "field", "cohort"]
 
-# The first that fits is taken, so the longer stand before their beginnings.
-Operator = Literal["!=", ">=", "<=", "=", ">", "<", "~"]
-OPERATORS: tuple[Operator, ...] = ("!=", ">=", "<=", "=", ">", "<", "~")
+Operator = Literal[
+    "=", "!=", ">", ">=", "<", "<=", "contains", "not_contains", "matches", "in", "not_in",
+    "is_set", "is_not_set",
+]  # fmt: skip
+OPERATORS: tuple[Operator, ...] = get_args(Operator)
+# These hold exactly where their counterpart does not, so also where the value is absent.
+NEGATIONS: dict[Operator, Operator] = {
+    "!=": "=",
+    "not_contains": "contains",
+    "not_in": "in",
+    "is_not_set": "is_set",
+}
 
 
 class Frame(msgspec.Struct, frozen=True):
-    """Whose events, in which calendar, asked when."""
+    """Whose events, in which calendar, asked when.
+
+    `as_of_ms` leaves out what was received later. `cohorts` are the saved definitions by id.
+    """
 
     workspace_id: int
     timezone: str
     week_start: int  # 0 = Monday … 6 = Sunday
     now_ms: int
+    as_of_ms: int | None = None
+    cohorts: Mapping[str, Mapping[str, Any]] = msgspec.field(default_factory=dict)
 
 
 class Range(msgspec.Struct, frozen=True):
@@ -42,24 +56,34 @@ class Range(msgspec.Struct, frozen=True):
 
 class Reference(msgspec.Struct, frozen=True):
     """The name of a value: a path of keys in an event's properties or context, a trait of the
-    person (further keys lead into it), or a field of the event itself."""
+    person (further keys lead into it), a field of the event itself, or a cohort's id."""
 
     source: Source
     keys: tuple[str, ...]
 
 
-class Filter(msgspec.Struct, frozen=True):
-    """A condition on one value of an event, as it was written."""
+class Condition(msgspec.Struct, frozen=True):
+    """A condition on one value: `values` holds one text, none for `is_set`, any number for `in`."""
 
     reference: Reference
     operator: Operator
-    value: str
+    values: tuple[str, ...] = ()
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Conditions of which every one, or at least one, must hold."""
+
+    every: bool
+    parts: tuple[Filter, ...]
+
+
+Filter = Condition | Group
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which events a report looks at; no event name means all."""
+    """Which events: those of one of the names, no name meaning all, that fulfil every filter."""
 
-    event: str | None
+    events: tuple[str, ...] = ()
     filters: tuple[Filter, ...] = ()
 
 
@@ -93,10 +117,7 @@ class Parameters:
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
         """Return a parameter that is one of `choices`."""
-        value = self.one(name) or default
-        if value not in choices:
-            raise invalid(name, f"`{name}` is one of {_list(choices)}.")
-        return value
+        return choice(name, self.one(name) or default, choices)
 
     def whole_number(self, name: str, default: int, *, most: int) -> int:
         """Return a parameter that is a whole number from 1 to `most`."""
@@ -106,6 +127,13 @@ class Parameters:
         if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= most):
             raise invalid(name, f"`{name}` is a whole number from 1 to {most}.")
         return int(text)
+
+
+def choice(name: str, value: str, choices: Collection[str]) -> str:
+    """Return `value`, which is one of `choices`. Raises Refused("invalid_parameter")."""
+    if value not in choices:
+        raise invalid(name, f"`{name}` is one of {_list(choices)}.")
+    return value
 
 
 def invalid(name: str, message: str) -> Refused:

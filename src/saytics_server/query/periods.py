@@ -13,14 +13,15 @@ shifts by less than an hour (Lord Howe), the shift itself is an edge.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, date, datetime, timedelta
+from typing import cast
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from saytics_server.errors import Refused
-from saytics_server.query.model import Frame, Interval, Parameters, Range, invalid
+from saytics_server.query.model import INTERVALS, Frame, Interval, Range, choice, invalid
 
 # A report of this many buckets is 400 kB of JSON and a chart nobody can read; ten years by hour
 # are 87,600.
@@ -58,12 +59,17 @@ class Buckets(msgspec.Struct, frozen=True):
         return tuple(end > now_ms for end in self.ends_ms())
 
 
-def parse_range(parameters: Parameters, frame: Frame) -> Range:
+def parse_interval(text: str, choices: Collection[Interval] = INTERVALS) -> Interval:
+    """Return an interval. Raises Refused("invalid_parameter")."""
+    return cast("Interval", choice("interval", text, choices))
+
+
+def parse_range(from_: str | None, to: str | None, frame: Frame) -> Range:
     """Return the range of `from` and `to`; the last 30 local days where they are absent.
 
     Raises Refused("invalid_parameter").
     """
-    from_ms, to_ms = parse_bounds(parameters, frame)
+    from_ms, to_ms = parse_bounds(from_, to, frame)
     zone = ZoneInfo(frame.timezone)
     if to_ms is None:
         to_ms = day_start_ms(local_date(frame.now_ms, zone) + timedelta(days=1), zone) - 1
@@ -75,14 +81,26 @@ def parse_range(parameters: Parameters, frame: Frame) -> Range:
     return Range(from_ms, to_ms)
 
 
-def parse_bounds(parameters: Parameters, frame: Frame) -> tuple[int | None, int | None]:
+def parse_bounds(from_: str | None, to: str | None, frame: Frame) -> tuple[int | None, int | None]:
     """Return `from` and `to` in milliseconds, both included, None where absent."""
     zone = ZoneInfo(frame.timezone)
-    bounds: list[int | None] = []
-    for name in ("from", "to"):
-        text = parameters.one(name)
-        bounds.append(None if text is None else _bound_ms(name, text, zone))
-    return bounds[0], bounds[1]
+    return (
+        None if from_ is None else _bound_ms("from", from_, zone),
+        None if to is None else _bound_ms("to", to, zone),
+    )
+
+
+def parse_as_of(text: str | None, frame: Frame) -> Frame:
+    """Return the frame with what was known at an earlier time; a date means its end.
+
+    That time is also `now`: what was running then was not complete. Raises
+    Refused("invalid_parameter").
+    """
+    if text is None:
+        return frame
+    as_of_ms = _bound_ms("as_of", text, ZoneInfo(frame.timezone))
+    now_ms = min(frame.now_ms, as_of_ms)
+    return msgspec.structs.replace(frame, as_of_ms=as_of_ms, now_ms=now_ms)
 
 
 def _bound_ms(name: str, text: str, zone: ZoneInfo) -> int:

@@ -1,23 +1,33 @@
-"""The events a report reads, as one SELECT: range, event name, filters, persons, breakdown.
+"""The events a report reads, as one SELECT: range, event names, filters, persons, breakdown.
 
 A report names the columns it computes from an event; what concerns persons is joined around them
-only when asked for, because resolving persons costs more than all the rest.
+only when asked for, because resolving persons costs more than all the rest. `Reader.scan` makes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from saytics_server.people import Links, latest_traits, links_of
-from saytics_server.query.filters import condition, is_negative
-from saytics_server.query.model import Filter, Frame, Range, Reference, Selection
+from saytics_server.people import Links, Person, latest_traits
+from saytics_server.query.filters import condition
+from saytics_server.query.model import (
+    NEGATIONS,
+    Condition,
+    Filter,
+    Frame,
+    Group,
+    Range,
+    Reference,
+    Selection,
+)
 from saytics_server.query.values import dynamic_value, event_value, trait_column
 from saytics_server.sql import (
     Sql,
     all_of,
+    any_of,
     int64,
     int64s,
     named,
@@ -28,50 +38,90 @@ from saytics_server.sql import (
     uint32s,
 )
 from saytics_server.sql import day as bind_day
-from saytics_server.store import Store
 
 # Breakdown values are JSON texts; these two are told from every value by being none, or being null.
 OTHER = "other"
 ABSENT = "null"
+
+# What is known of the person, not of the event.
+PERSONAL = ("user", "cohort")
 
 _EPOCH_DAY = date(1970, 1, 1)
 TIMESTAMP_MS = sql("toUnixTimestamp64Milli(timestamp)")
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """Which events are read, and what is known of them; `links` where persons are needed."""
+    """Which events are read, and what is known of them.
+
+    `links` where persons are needed. `marks` are selections by name: each becomes a column that
+    says of an event whether it is one of them; with `only_marked` other events are left out.
+    `cohorts` holds, by id, conditions on `person` and `known_user`. `person` narrows to one.
+    Where not `named`, the column `person` only tells persons apart; named, it is their key.
+    """
 
     frame: Frame
     selection: Selection
     span: Range
     breakdown: Reference | None = None
     links: Links | None = None
+    marks: tuple[tuple[str, Selection], ...] = ()
+    only_marked: bool = False
+    cohorts: Mapping[str, Sql] = msgspec.field(default_factory=dict)
+    person: Person | None = None
+    named: bool = False
 
     def select(self, columns: Mapping[str, Sql], *, values: tuple[str, ...] | None = None) -> Sql:
-        """Return a SELECT of `columns`, of `breakdown` (JSON text) if there is one, and, with
-        links, of `person`.
+        """Return a SELECT of `columns`, of a UInt8 column per mark, of `breakdown` (JSON text) if
+        there is one, and, with links, of `person` and `known_user`.
 
-        Breakdown values outside `values` become OTHER; None keeps all.
+        `columns` are expressions over the columns of `events`. Breakdown values outside `values`
+        become OTHER; None keeps all.
         """
-        wanted = {**columns}
-        if self.breakdown is not None and self.breakdown.source != "user":
-            wanted["breakdown"] = _kept(event_value(self.breakdown).json, values)
+        reading = _Reading(self, dict(columns))
+        kept = [*in_range(self.frame, self.span), *_named(self.selection.events)]
+        sought = [reading.place(filter_) for filter_ in self.selection.filters]
+        kept += [place.condition for place in sought if place.inner]
+        outer = [place.condition for place in sought if not place.inner]
+        late: dict[str, Sql] = {}
+        for name, selection in self.marks:
+            mark = reading.mark(selection)
+            (reading.columns if mark.inner else late)[name] = mark.condition
+        if self.only_marked:
+            kept.append(any_of([reading.likely(selection) for _, selection in self.marks]))
+        if self.breakdown is not None and self.breakdown.source not in PERSONAL:
+            reading.columns["breakdown"] = _kept(event_value(self.breakdown).json, values)
+        if self.person is not None:
+            kept.append(may_be_of(self.frame, self.person))
+            outer.append(sql("person = {person}", person=string(self.person.key)))
         events = sql(
             "SELECT user_id, anonymous_id, key_type, timestamp{comma}{columns}"
             " FROM events WHERE {conditions}",
-            comma=sql(", " if wanted else ""),
-            columns=named(wanted),
-            conditions=self._event_conditions(),
+            comma=sql(", " if reading.columns else ""),
+            columns=named(reading.columns),
+            conditions=all_of(kept),
         )
         if self.links is None:
+            assert not outer, "a condition on persons needs links"
             return events
         persons = sql(
-            "SELECT * FROM ({persons}) WHERE {conditions}",
+            "SELECT *{comma}{late} FROM ({persons}) WHERE {conditions}",
+            comma=sql(", " if late else ""),
+            late=named(late),
             persons=self.links.resolve(events),
-            conditions=all_of([self._trait_condition(f) for f in self._filters(of_user=True)]),
+            conditions=all_of(outer),
         )
-        if self.breakdown is None or self.breakdown.source != "user":
+        return self._with_personal_breakdown(persons, values)
+
+    def _with_personal_breakdown(self, persons: Sql, values: tuple[str, ...] | None) -> Sql:
+        if self.breakdown is None or self.breakdown.source not in PERSONAL:
             return persons
+        if self.breakdown.source == "cohort":
+            inside = sql("toJSONString({inside})", inside=self.cohorts[self.breakdown.keys[0]])
+            return sql(
+                "SELECT *, {breakdown} AS breakdown FROM ({persons})",
+                breakdown=_kept(inside, values),
+                persons=persons,
+            )
         return sql(
             "SELECT event.*, {breakdown} AS breakdown FROM ({persons}) AS event"
             " LEFT ANY JOIN (SELECT user_id AS trait_user, {json} AS trait_json FROM ({traits}))"
@@ -82,53 +132,124 @@ class Scan(msgspec.Struct, frozen=True):
             traits=_trait(self.frame, self.breakdown),
         )
 
-    def _filters(self, *, of_user: bool) -> list[Filter]:
-        return [f for f in self.selection.filters if (f.reference.source == "user") == of_user]
 
-    def _event_conditions(self) -> Sql:
-        conditions = [*in_range(self.frame, self.span)]
-        if self.selection.event is not None:
-            conditions.append(sql("event = {event}", event=string(self.selection.event)))
-        conditions += [
-            condition(filter_, event_value(filter_.reference), self.frame)
-            for filter_ in self._filters(of_user=False)
-        ]
-        return all_of(conditions)
+class _Placed(msgspec.Struct, frozen=True):
+    """A condition, and whether it can be judged before persons are known."""
 
-    def _trait_condition(self, filter_: Filter) -> Sql:
+    condition: Sql
+    inner: bool
+
+
+class _Reading:
+    """The columns read from events; grows by what conditions on persons must look back to."""
+
+    def __init__(self, scan: Scan, columns: dict[str, Sql]) -> None:
+        self._scan = scan
+        self.columns = columns
+
+    def place(self, filter_: Filter) -> _Placed:
+        """Return a filter as a condition: on events if it can be, else on persons."""
+        if not is_personal(filter_):
+            return _Placed(self._inner(filter_), inner=True)
+        return _Placed(self._outer(filter_), inner=False)
+
+    def mark(self, selection: Selection) -> _Placed:
+        """Return the condition that an event is of a selection."""
+        names = _named(selection.events)
+        if not any(map(is_personal, selection.filters)):
+            return _Placed(all_of([*names, *map(self._inner, selection.filters)]), inner=True)
+        parts = [self._column(all_of(names))] if names else []
+        return _Placed(all_of([*parts, *map(self._outer, selection.filters)]), inner=False)
+
+    def likely(self, selection: Selection) -> Sql:
+        """Return a condition on events that every event of a selection fulfils."""
+        known = [self._inner(f) for f in selection.filters if not is_personal(f)]
+        return all_of([*_named(selection.events), *known])
+
+    def _inner(self, filter_: Filter) -> Sql:
+        if isinstance(filter_, Group):
+            return _grouped(filter_, [self._inner(part) for part in filter_.parts])
+        return condition(filter_, event_value(filter_.reference), self._scan.frame)
+
+    def _outer(self, filter_: Filter) -> Sql:
+        if not is_personal(filter_):
+            return self._column(self._inner(filter_))
+        if isinstance(filter_, Group):
+            return _grouped(filter_, [self._outer(part) for part in filter_.parts])
+        if filter_.reference.source == "cohort":
+            return self._cohort(filter_)
+        return self._trait(filter_)
+
+    def _column(self, condition_: Sql) -> Sql:
+        name = f"holds_{len(self.columns)}"
+        self.columns[name] = condition_
+        return sql(name)
+
+    def _trait(self, asked: Condition) -> Sql:
         """Return the condition on `known_user`. A person without the trait is in no set."""
-        negative = is_negative(filter_)
-        positive = msgspec.structs.replace(filter_, operator="=") if negative else filter_
+        counterpart = NEGATIONS.get(asked.operator)
+        positive = msgspec.structs.replace(asked, operator=counterpart or asked.operator)
         return sql(
             "known_user {among} (SELECT user_id FROM ({traits}) WHERE {condition})",
-            among=sql("NOT IN" if negative else "IN"),
-            traits=_trait(self.frame, filter_.reference),
-            condition=condition(positive, dynamic_value(sql("trait")), self.frame),
+            among=sql("NOT IN" if counterpart else "IN"),
+            traits=_trait(self._scan.frame, asked.reference),
+            condition=condition(positive, dynamic_value(sql("trait")), self._scan.frame),
         )
 
+    def _cohort(self, asked: Condition) -> Sql:
+        inside = any_of([self._scan.cohorts[cohort_id] for cohort_id in asked.values])
+        return sql("NOT {inside}", inside=inside) if asked.operator in NEGATIONS else inside
 
-def scan_of(  # noqa: PLR0913 - it is the constructor that knows when links are needed
-    store: Store,
-    frame: Frame,
-    selection: Selection,
-    span: Range,
-    *,
-    breakdown: Reference | None = None,
-    persons: bool = False,
-) -> Scan:
-    """Return the scan, with links if `persons`, a filter or the breakdown needs them."""
-    references = [filter_.reference for filter_ in selection.filters]
-    if breakdown is not None:
-        references.append(breakdown)
-    needed = persons or any(reference.source == "user" for reference in references)
-    links = links_of(store, frame.workspace_id) if needed else None
-    return Scan(frame, selection, span, breakdown, links)
+
+def is_personal(filter_: Filter) -> bool:
+    """Return whether it takes the person to judge a filter."""
+    if isinstance(filter_, Group):
+        return any(map(is_personal, filter_.parts))
+    return filter_.reference.source in PERSONAL
+
+
+def references_in(filters: Iterable[Filter]) -> Iterator[Condition]:
+    """Yield every condition in a tree of filters."""
+    for filter_ in filters:
+        if isinstance(filter_, Group):
+            yield from references_in(filter_.parts)
+        else:
+            yield filter_
+
+
+def may_be_of(frame: Frame, person: Person) -> Sql:
+    """Return a condition that every event of a person fulfils, and few others."""
+    if person.kind == "anonymous":
+        return sql("user_id = '' AND anonymous_id = {id}", id=string(person.id))
+    return sql(
+        "(user_id = {id} OR (user_id = '' AND anonymous_id IN (SELECT anonymous_id FROM links"
+        " WHERE workspace_id = {workspace} AND user_id = {id})))",
+        id=string(person.id),
+        workspace=uint32(frame.workspace_id),
+    )
+
+
+def _grouped(group: Group, conditions: list[Sql]) -> Sql:
+    return sql("({all})", all=all_of(conditions)) if group.every else any_of(conditions)
+
+
+def _named(events: tuple[str, ...]) -> list[Sql]:
+    if len(events) == 1:
+        return [sql("event = {event}", event=string(events[0]))]
+    return [sql("event IN {events}", events=strings(events))] if events else []
 
 
 def in_range(frame: Frame, span: Range) -> list[Sql]:
     """Return the conditions of a workspace and a range; the day narrows what is read at all."""
+    received = []
+    if frame.as_of_ms is not None:
+        by_then = sql(
+            "received_at <= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(frame.as_of_ms)
+        )
+        received.append(by_then)
     return [
         sql("workspace_id = {workspace}", workspace=uint32(frame.workspace_id)),
+        *received,
         sql("day >= {day}", day=bind_day(utc_day(span.from_ms))),
         sql("day <= {day}", day=bind_day(utc_day(span.to_ms))),
         sql("timestamp >= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(span.from_ms)),
@@ -168,5 +289,5 @@ def _trait(frame: Frame, reference: Reference) -> Sql:
     return sql(
         "SELECT user_id, {trait} AS trait FROM ({latest})",
         trait=trait_column(reference),
-        latest=latest_traits(frame.workspace_id, trait=reference.keys[0]),
+        latest=latest_traits(frame.workspace_id, trait=reference.keys[0], as_of_ms=frame.as_of_ms),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from saytics_server.query.model import Frame, Range, Selection
-from saytics_server.query.scan import scan_of
+from saytics_server.query.reading import Reader
 from saytics_server.sql import int64, sql
 from saytics_server.store import Store
 
@@ -15,7 +15,8 @@ def run(
 ) -> list[dict[str, Any]]:
     """Return event, count and users of the `limit` most frequent events; both ends included."""
     span = Range(from_ms, to_ms)
-    scan = scan_of(store, frame, Selection(None), span, persons=True)
+    reader = Reader(store, frame)
+    scan = reader.scan(Selection(), span, persons=True)
     statement = sql(
         "SELECT event_name, count() AS events, uniqExact(person) FROM ({scanned})"
         " GROUP BY event_name ORDER BY events DESC, event_name LIMIT {limit}",
@@ -24,5 +25,5 @@ def run(
     )
     return [
         {"event": event, "count": count, "users": users}
-        for event, count, users in store.query(*statement.render())
+        for event, count, users in reader.rows(statement)
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -14,22 +14,22 @@ from saytics_server.query.breakdown import (
     parse_breakdown,
     shown,
 )
-from saytics_server.query.filters import parse_filters
+from saytics_server.query.document import ReportDocument
+from saytics_server.query.filters import filters_of
 from saytics_server.query.metrics import Metric, parse_metric
 from saytics_server.query.model import (
-    INTERVALS,
     Frame,
-    Interval,
     Parameters,
     Range,
     Reference,
     Selection,
 )
-from saytics_server.query.periods import Buckets, buckets_of, parse_range
-from saytics_server.query.scan import OTHER, Scan, place_in, scan_of
+from saytics_server.query.periods import Buckets, buckets_of, parse_interval, parse_range
+from saytics_server.query.reading import Reader
+from saytics_server.query.scan import OTHER, Scan, place_in
 from saytics_server.query.values import event_value
 from saytics_server.sql import Sql, sql
-from saytics_server.store import Row, Store
+from saytics_server.store import Row
 
 PARAMETERS = ("event", "from", "to", "interval", "filter", "breakdown", "metric")
 
@@ -48,29 +48,52 @@ class TrendsQuery(msgspec.Struct, frozen=True):
     breakdown: Reference | None
 
 
-def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> TrendsQuery:
-    """Return the question that decoded query parameters ask.
+class Document(ReportDocument, frozen=True):
+    """The JSON form of the question."""
 
-    Raises Refused("invalid_parameter" | "range_too_large").
-    """
+    event: str | None = None
+    interval: str = "day"
+    metric: str = "count"
+    breakdown: str | None = None
+
+
+def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
+    """Return what decoded query parameters ask. Raises Refused("invalid_parameter")."""
     given = Parameters(parameters, PARAMETERS, repeatable=("filter",))
-    interval = cast("Interval", given.choice("interval", INTERVALS, "day"))
-    span = parse_range(given, frame)
-    return TrendsQuery(
-        frame=frame,
-        selection=Selection(given.one("event"), parse_filters(given)),
-        span=span,
-        buckets=buckets_of(span, interval, frame),
-        metric=parse_metric(given.one("metric") or "count"),
-        breakdown=parse_breakdown(given),
+    return Document(
+        event=given.one("event"),
+        from_=given.one("from"),
+        to=given.one("to"),
+        interval=given.one("interval") or "day",
+        filter=list(given.every("filter")),
+        breakdown=given.one("breakdown"),
+        metric=given.one("metric") or "count",
     )
 
 
-def run(store: Store, query: TrendsQuery) -> dict[str, Any]:
+def question(document: Document, frame: Frame) -> TrendsQuery:
+    """Return the question, checked. Raises Refused("invalid_parameter" | "range_too_large")."""
+    interval = parse_interval(document.interval)
+    span = parse_range(document.from_, document.to, frame)
+    events = (document.event,) if document.event else ()
+    return TrendsQuery(
+        frame=frame,
+        selection=Selection(events, filters_of(document.filter)),
+        span=span,
+        buckets=buckets_of(span, interval, frame),
+        metric=parse_metric(document.metric),
+        breakdown=parse_breakdown(document.breakdown),
+    )
+
+
+def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> TrendsQuery:
+    """Return the question that decoded query parameters ask."""
+    return question(document_of(parameters), frame)
+
+
+def run(reader: Reader, query: TrendsQuery) -> dict[str, Any]:
     """Return the answer, every bucket present."""
-    scan = scan_of(
-        store,
-        query.frame,
+    scan = reader.scan(
         query.selection,
         query.span,
         breakdown=query.breakdown,
@@ -79,11 +102,11 @@ def run(store: Store, query: TrendsQuery) -> dict[str, Any]:
     columns = _columns(query)
     values: tuple[str, ...] = ()
     if query.breakdown is not None:
-        values = largest_values(store, scan, columns, query.metric.rank)
+        values = largest_values(reader, scan, columns, query.metric.rank)
     statement = statement_of(query, scan, columns, values)
     groups = {
         group: query.metric.result(aggregates)
-        for group, aggregates in map(_group, store.query(*statement.render()))
+        for group, aggregates in map(_group, reader.rows(statement))
     }
     return _answer(query, groups, values)
 
@@ -135,7 +158,7 @@ def _answer(
         return {"data": data, "total": groups.get((value, None), nothing)}
 
     answer: dict[str, Any] = {
-        "event": query.selection.event,
+        "event": query.selection.events[0] if query.selection.events else None,
         "interval": query.buckets.interval,
         "metric": query.metric.text,
         **numbers(None),

@@ -43,8 +43,8 @@ def parse_reference(text: str, parameter: str) -> Reference:
         raise invalid(parameter, "A property's name is missing; `properties.` names the empty key.")
     if len(keys) > 1 and keys[0] in _SOURCES:
         return Reference(_SOURCES[keys[0]], keys[1:])
-    if keys == ("cohort",):
-        raise invalid(parameter, "Cohorts are not available yet.")
+    if len(keys) == 1 and keys[0] == "cohort":
+        return Reference("cohort", ())
     if len(keys) == 1 and keys[0] in _FIELDS:
         return Reference("field", keys)
     return Reference("properties", keys)
