@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 SDK_FILES := src/saytics_server/sdk_files
-SDK_SOURCES := $(wildcard sdks/node/package.json $(wildcard sdks/node/src/*) sdks/python/pyproject.toml sdks/python/src/saytics/*.py)
+SDK_SOURCES := $(wildcard sdks/node/package.json sdks/browser/package-lock.json $(wildcard sdks/browser/src/*) $(wildcard sdks/node/src/*) sdks/python/pyproject.toml sdks/python/src/saytics/*.py sdks/python/src/saytics/integrations/*.py)
 
 .PHONY: run test test-slow test-browser lint types format bench sdks lock clean ci
 
@@ -66,6 +66,9 @@ sdks: $(SDK_FILES)/.built
 # The packages the server hands out under /sdk/.
 $(SDK_FILES)/.built: $(SDK_SOURCES) | $(UV)
 	@mkdir -p $(SDK_FILES) && rm -f $(SDK_FILES)/*.tgz $(SDK_FILES)/*.whl
+	cd sdks/browser && npm ci --silent --ignore-scripts --no-audit --no-fund && npm run --silent build
+	cp sdks/browser/dist/saytics.js $(SDK_FILES)/
+	npm pack --silent --ignore-scripts --pack-destination $(SDK_FILES) ./sdks/browser > /dev/null
 	npm pack --silent --pack-destination $(SDK_FILES) ./sdks/node > /dev/null
 	$(UV) build --quiet --wheel --python $(BIN)/python --out-dir $(SDK_FILES) sdks/python
 	@rm -f $(SDK_FILES)/.gitignore && touch $@

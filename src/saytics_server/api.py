@@ -23,6 +23,14 @@ from saytics_server.collect import PATHS
 from saytics_server.errors import Refused, Rejection, error_body
 from saytics_server.openapi import document
 from saytics_server.query import event_list, profile, reports
+from saytics_server.query.catalogue import (
+    events,
+    parse_events,
+    parse_properties,
+    parse_values,
+    properties,
+    values,
+)
 from saytics_server.query.document import read_document
 from saytics_server.query.model import Frame
 from saytics_server.query.reading import Reader
@@ -62,6 +70,13 @@ class Api:
                 Route(f"/v1/reports/{name}", self._report(name), methods=["GET"])
                 for name in REPORTS
             ),
+            Route("/v1/catalogue/events", self._catalogue(parse_events, events), methods=["GET"]),
+            Route(
+                "/v1/catalogue/properties",
+                self._catalogue(parse_properties, properties),
+                methods=["GET"],
+            ),
+            Route("/v1/catalogue/values", self._catalogue(parse_values, values), methods=["GET"]),
             Route("/v1/reports/query", self._query, methods=["POST"]),
             Route("/v1/reports/persons", self._persons, methods=["POST"]),
             Route("/v1/reports/explain", self._explain, methods=["POST"]),
@@ -88,6 +103,15 @@ class Api:
         _, workspace = self._authorise(request)
         query = event_list.parse(request.query_params.multi_items(), self._frame(workspace))
         return answer(await run_in_threadpool(event_list.run, self._store, query))
+
+    def _catalogue(
+        self, parse: Callable[..., Any], find: Callable[..., dict[str, Any]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def endpoint(request: Request) -> Response:
+            query = parse(request.query_params.multi_items(), self._asking(request))
+            return answer(await run_in_threadpool(find, self._store, query))
+
+        return endpoint
 
     def _report(self, name: str) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

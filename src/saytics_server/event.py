@@ -124,7 +124,23 @@ class RejectedRow(msgspec.Struct, array_like=True, tag=2, gc=False):
     content: int = 0
 
 
-Row = TrackRow | IdentifyRow | RejectedRow
+class UnlinkRow(msgspec.Struct, array_like=True, tag=3, gc=False):
+    """One undoing: every link between the two ids that was received before this row is void.
+
+    It is a row like the others, so that a store made anew from the log undoes it again. Made by
+    the API alone, never sent as an event.
+    """
+
+    workspace_id: int
+    key_class: int
+    received_ms: int
+    anonymous_id: str
+    user_id: str
+    claim: bytes = b""
+    content: int = 0
+
+
+Row = TrackRow | IdentifyRow | RejectedRow | UnlinkRow
 
 # --- the wire --------------------------------------------------------------------------------
 
@@ -145,9 +161,13 @@ class WireItem(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class WireBatch(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch whose every item has the right types."""
+    """A batch whose every item has the right types.
+
+    `dropped` is how many events its sender has lost since the batch before; nobody's activity.
+    """
 
     events: list[WireItem]
+    dropped: int = 0
 
 
 class Warned(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -234,7 +254,9 @@ def decode_batch(body: bytes) -> list[tuple[WireItem | None, Any, Any]] | Reject
     events = envelope.get("events")
     if not isinstance(events, list):
         return Rejection("invalid_json", "`events` must be an array of events.", "events")
-    unknown = [Warned("unknown_field", name) for name in envelope if name != "events"]
+    unknown = [
+        Warned("unknown_field", name) for name in envelope if name not in ("events", "dropped")
+    ]
     results: list[tuple[WireItem | None, Any, Any]] = []
     for sent in events:
         try:

@@ -20,7 +20,15 @@ from saytics_server.config import SETTINGS, Config, Setting
 from saytics_server.dashboard import DashboardContext
 from saytics_server.dashboard import routes as dashboard_routes
 from saytics_server.openapi.schemas import WARNINGS
-from saytics_server.query import active_users, event_list, periods, trends
+from saytics_server.query import (
+    active_users,
+    activity,
+    event_list,
+    paths,
+    periods,
+    retention,
+    trends,
+)
 from saytics_server.query.metrics import METRICS
 from serving import Serving
 
@@ -93,6 +101,9 @@ def test_no_warning_is_documented_that_is_none() -> None:
         ("### GET /v1/events", event_list.PARAMETERS),
         ("### GET /v1/reports/events", trends.PARAMETERS),
         ("### GET /v1/reports/users", active_users.PARAMETERS),
+        ("### GET /v1/reports/retention", retention.PARAMETERS),
+        ("### GET /v1/reports/lifecycle", activity.PARAMETERS),
+        ("### GET /v1/reports/paths", paths.PARAMETERS),
     ],
 )
 def test_every_query_parameter_is_documented(heading: str, parameters: tuple[str, ...]) -> None:

@@ -1,7 +1,8 @@
 """What a value is, when a filter holds, and what a metric makes of values, in plain Python.
 
 A condition here is a triple (keys, operator, text) whose first key says where to look: "user",
-"context", "properties" or "field". How it is written as a filter string is the tests' business.
+"context", "properties" or "field"; `in` takes texts and `is_set` an empty text. A group is a pair
+of "and" or "or" and conditions or groups. How either is written is the tests' business.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from zoneinfo import ZoneInfo
 
 from oracle.people import Item, person_of, traits_of
 
-Condition = tuple[tuple[str, ...], str, str]
+Condition = tuple[tuple[str, ...], str, Any]
+Filter = tuple[Any, ...]  # a condition or a group
 
 ABSENT = None
 
@@ -36,17 +38,34 @@ def value_of(keys: tuple[str, ...], event: Item, history: list[Item]) -> Any:
     return ABSENT if isinstance(found, dict) else found
 
 
-def holds(condition: Condition, event: Item, history: list[Item], zone: ZoneInfo) -> bool:
-    keys, operator, text = condition
+def holds(filter_: Filter, event: Item, history: list[Item], zone: ZoneInfo) -> bool:
+    if len(filter_) == 2:
+        joint, parts = filter_
+        held = [holds(part, event, history, zone) for part in parts]
+        return all(held) if joint == "and" else any(held)
+    keys, operator, text = filter_
     value = value_of(keys, event, history)
-    if operator == "!=":
-        return not _equal(value, text, zone)
+    if operator in _OPPOSITES:
+        return not _fulfils(value, _OPPOSITES[operator], text, zone)
+    return _fulfils(value, operator, text, zone)
+
+
+_OPPOSITES = {"!=": "=", "not_contains": "contains", "not_in": "in", "is_not_set": "is_set"}
+
+
+def _fulfils(value: Any, operator: str, text: Any, zone: ZoneInfo) -> bool:
+    if operator == "is_set":
+        return value is not ABSENT
     if operator == "=":
         return _equal(value, text, zone)
-    if operator == "~":
+    if operator == "in":
+        return any(_equal(value, one, zone) for one in text)
+    if operator in ("~", "contains"):
         if isinstance(value, list):
             return any(_element_text(element) == text for element in value)
         return isinstance(value, str) and text in value
+    if operator == "matches":
+        return isinstance(value, str) and re.search(text, value, re.DOTALL) is not None
     compared = _comparable(value, text, zone)
     if compared is None:
         return False

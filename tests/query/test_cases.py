@@ -10,12 +10,19 @@ import msgspec
 import pytest
 from rows import insert_history, instant_ms
 
-from saytics_server.query import active_users, trends
+from saytics_server.query import active_users, lifecycle, paths, retention, stickiness, trends
 from saytics_server.query.model import Frame
 from saytics_server.query.reading import Reader
 
 CASES = Path(__file__).parents[1] / "cases"
-REPORTS: dict[str, Any] = {"trends": trends, "active_users": active_users}
+REPORTS: dict[str, Any] = {
+    "trends": trends,
+    "active_users": active_users,
+    "retention": retention,
+    "lifecycle": lifecycle,
+    "stickiness": stickiness,
+    "paths": paths,
+}
 FILES = sorted(file for report in REPORTS for file in (CASES / report).glob("*.json"))
 
 

@@ -1,6 +1,11 @@
 'use strict';
 
-/** A batch: events that travel in one request, and stay together over its retries. */
+/**
+ * A batch: events that travel in one request, and stay together over its retries.
+ *
+ * An entry is one event on its way: `{text, bytes, atMs, file}`, its JSON, the size of that, when it
+ * came, and the spool file it also lies in, if any.
+ */
 
 // Measured as the body is before compression. The server's own limit is 16 MiB; 500 kB keeps a
 // request short on slow lines and within the limits proxies are usually set to.
@@ -13,40 +18,74 @@ const HEAD = '{"events":[';
 const TAIL = ']}';
 const ENVELOPE_BYTES = HEAD.length + TAIL.length;
 
-class Batch {
-  #texts;
+// Counting bytes without making them: Node has a word for it; other runtimes encode.
+const encoder = new TextEncoder();
+const utf8Bytes =
+  globalThis.Buffer?.byteLength ?? ((text) => encoder.encode(text).length);
 
-  /** @param {string[]} texts events as JSON */
-  constructor(texts) {
-    this.#texts = texts;
+class Batch {
+  #entries;
+  #isOwn;
+
+  /**
+   * @param {object[]} entries see above
+   * @param {boolean} [isOwn] false for events adopted from a process that died
+   */
+  constructor(entries, isOwn = true) {
+    this.#entries = entries;
+    this.#isOwn = isOwn;
     /** How often sending has been tried without an end. */
     this.failedTries = 0;
+    /** How many dropped events the body tells the server of. Fixed with the first try. */
+    this.dropped = undefined;
   }
 
   get length() {
-    return this.#texts.length;
+    return this.#entries.length;
   }
 
-  /** Return the request body: the same bytes on every try. */
+  get isOwn() {
+    return this.#isOwn;
+  }
+
+  get entries() {
+    return this.#entries;
+  }
+
+  /** Return the request body as JSON text: the same on every try. */
   body() {
-    return Buffer.from(HEAD + this.#texts.join(',') + TAIL);
+    const texts = this.#entries.map((entry) => entry.text);
+    const end = this.dropped > 0 ? `],"dropped":${this.dropped}}` : TAIL;
+    return HEAD + texts.join(',') + end;
   }
 
   /** Return two batches of the same events in the same order. Only for two or more. */
   halves() {
-    const middle = this.#texts.length >> 1;
-    return [new Batch(this.#texts.slice(0, middle)), new Batch(this.#texts.slice(middle))];
+    const middle = this.#entries.length >> 1;
+    return [
+      new Batch(this.#entries.slice(0, middle), this.#isOwn),
+      new Batch(this.#entries.slice(middle), this.#isOwn),
+    ];
+  }
+
+  /** Note in the spool that these events are answered for or given up. */
+  settleInSpool() {
+    const counts = new Map();
+    for (const { file } of this.#entries) {
+      if (file !== undefined) counts.set(file, (counts.get(file) ?? 0) + 1);
+    }
+    for (const [file, count] of counts) file.settle(count);
   }
 
   /** Return one event as it was sent. */
   event(index) {
-    return JSON.parse(this.#texts[index]);
+    return JSON.parse(this.#entries[index].text);
   }
 
   /** Return all events as they were sent. */
   events() {
-    return this.#texts.map((text) => JSON.parse(text));
+    return this.#entries.map((entry) => JSON.parse(entry.text));
   }
 }
 
-module.exports = { BATCH_BYTES_MAX, Batch, ENVELOPE_BYTES, GZIP_FROM_BYTES };
+module.exports = { BATCH_BYTES_MAX, Batch, ENVELOPE_BYTES, GZIP_FROM_BYTES, utf8Bytes };

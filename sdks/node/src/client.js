@@ -2,10 +2,6 @@
 
 const { SayticsError } = require('./errors.js');
 const { EventWriter, encode } = require('./event.js');
-const exit = require('./exit.js');
-const { readOptions } = require('./options.js');
-const { Reporter } = require('./report.js');
-const { Sender } = require('./sender.js');
 
 // How long `flush` and `shutdown` wait unless told otherwise.
 const DEFAULT_TIMEOUT_S = 10;
@@ -14,26 +10,21 @@ const DEFAULT_TIMEOUT_S = 10;
 const DONE = Promise.resolve();
 
 /**
- * Sends events to a Saytics server.
+ * What every client does, whatever runtime it is made for: from a call to a queued event.
  *
- * Wrong options throw a TypeError here; afterwards trouble goes to `onError(error, events)`, or to
- * stderr, and never into the calling program.
+ * Nothing here throws: trouble goes to `onError(error, events)`, or to stderr, and never into the
+ * calling program.
  */
-class Saytics {
+class Client {
   #options;
   #reporter;
   #sender;
   #writer = new EventWriter();
 
-  /**
-   * @param {string} [key] default: the environment's SAYTICS_SECRET_KEY
-   * @param {import('../types/index.d.ts').Options} [options] see the README for each
-   */
-  constructor(key, options) {
-    this.#options = readOptions(key, options);
-    this.#reporter = new Reporter(this.#options.onError, this.#options.debug);
-    this.#sender = new Sender(this.#options, this.#reporter);
-    if (this.#options.enabled) exit.watch(this.#sender);
+  constructor(options, reporter, sender) {
+    this.#options = options;
+    this.#reporter = reporter;
+    this.#sender = sender;
   }
 
   /** Queue one event: `event` and one of `userId` and `anonymousId` are required. */
@@ -50,17 +41,15 @@ class Saytics {
 
   /**
    * Send what is queued and wait for its end, at most `timeoutS` seconds. Never rejects.
-   * Resolves to the counts since the client was made; `queued` is what is still unanswered.
+   * Resolves to the counts since the client was made.
    */
   flush(timeoutS = DEFAULT_TIMEOUT_S) {
     return this.#sender.flush(milliseconds(timeoutS));
   }
 
-  /** Flush, then stop for good; drop and report what is unsent after `timeoutS` seconds. */
-  async shutdown(timeoutS = DEFAULT_TIMEOUT_S) {
-    const counts = await this.#sender.shutdown(milliseconds(timeoutS));
-    exit.unwatch(this.#sender);
-    return counts;
+  /** Flush, then stop for good; what is unsent after `timeoutS` seconds stays in the spool. */
+  shutdown(timeoutS = DEFAULT_TIMEOUT_S) {
+    return this.#sender.shutdown(milliseconds(timeoutS));
   }
 
   /** Return where every event tracked so far is. */
@@ -109,4 +98,4 @@ function milliseconds(seconds) {
   return Math.min(Math.max(usable * 1000, 0), 2 ** 31 - 1);
 }
 
-module.exports = { Saytics };
+module.exports = { Client };

@@ -8,6 +8,8 @@
  */
 const OWN_CODES = {
   queue_full: 'The queue in memory has no room; the event was dropped.',
+  spool_full: 'Queue and spool have no room; the event was dropped.',
+  spool_damaged: 'Events in the spool on disk could not be read back.',
   closed: 'The client has been shut down; the event was dropped.',
   unreachable: 'No answer came from the server.',
   invalid_answer: 'The answer is not one of a Saytics server.',

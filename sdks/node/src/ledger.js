@@ -6,8 +6,11 @@
  *     delivered  the server has them on disk, seen for the first time
  *     duplicate  the server has them, and had them before under the same messageId
  *     rejected   refused for what they are, by this SDK or by the server; not sent again
- *     dropped    given up by this SDK: queue full, retries used up, or no time left at the end
- *     queued     still here, waiting or on their way
+ *     dropped    given up by this SDK: no room in queue and spool, or no spool and no time left
+ *     spooled    in the spool on disk only, the server has not answered for them
+ *     queued     still in memory, waiting or on their way
+ *
+ * Events adopted from processes that died are not in it: they were tracked elsewhere.
  */
 class Ledger {
   tracked = 0;
@@ -16,11 +19,11 @@ class Ledger {
   rejected = 0;
   dropped = 0;
 
-  /** Return the counts now. What has no end yet is queued, so the sum always holds. */
-  counts() {
+  /** Return the counts now. What has no end yet is spooled or queued, so the sum always holds. */
+  counts(spooled) {
     const { tracked, delivered, duplicate, rejected, dropped } = this;
-    const queued = tracked - delivered - duplicate - rejected - dropped;
-    return { tracked, delivered, duplicate, rejected, dropped, queued };
+    const queued = tracked - delivered - duplicate - rejected - dropped - spooled;
+    return { tracked, delivered, duplicate, rejected, dropped, spooled, queued };
   }
 }
 

@@ -11,12 +11,12 @@ const DEFAULT_HOST = 'http://127.0.0.1:8640';
 // The server takes 1,000 events in a batch; more would be refused whole.
 const FLUSH_AT_MAX = 1000;
 
+// The options every runtime has. What only Node has is in `node-options.js`.
 const DEFAULTS = {
   host: undefined,
   flushAt: 100,
   flushIntervalS: 1,
   queueMax: 100_000,
-  spool: 'off',
   gzip: true,
   timeoutS: 10,
   maxRetries: 10,
@@ -27,20 +27,21 @@ const DEFAULTS = {
 };
 
 /**
- * Return checked, frozen settings.
+ * Return checked settings.
  * @param {string | undefined} key
  * @param {object | undefined} given
+ * @param {object} more defaults of options that only this runtime has; the caller checks them
  */
-function readOptions(key, given = {}) {
+function readOptions(key, given = {}, more = {}) {
   if (given === null || typeof given !== 'object') throw new TypeError('options must be an object.');
+  const defaults = { ...DEFAULTS, ...more };
   for (const name of Object.keys(given)) {
-    if (!(name in DEFAULTS)) throw new TypeError(`Unknown option ${name}.`);
+    if (!(name in defaults)) throw new TypeError(`Unknown option ${name}.`);
   }
   const present = Object.entries(given).filter(([, value]) => value !== undefined);
-  const options = { ...DEFAULTS, ...Object.fromEntries(present) };
+  const options = { ...defaults, ...Object.fromEntries(present) };
   options.key = readKey(key, options.enabled);
   options.host = readHost(options.host);
-  refuseSpool(options.spool);
   checkWhole('flushAt', options.flushAt, 1, FLUSH_AT_MAX);
   checkWhole('queueMax', options.queueMax, 1);
   checkWhole('maxRetries', options.maxRetries, 0);
@@ -48,11 +49,11 @@ function readOptions(key, given = {}) {
   checkSeconds('timeoutS', options.timeoutS);
   checkFunction('beforeSend', options.beforeSend);
   checkFunction('onError', options.onError);
-  return Object.freeze(options);
+  return options;
 }
 
 function readKey(key, enabled) {
-  const given = key ?? process.env.SAYTICS_SECRET_KEY ?? '';
+  const given = key ?? environment('SAYTICS_SECRET_KEY') ?? '';
   if (typeof given !== 'string') throw new TypeError('The key must be a string.');
   const trimmed = given.trim();
   if (enabled && trimmed === '') {
@@ -65,7 +66,7 @@ function readKey(key, enabled) {
 }
 
 function readHost(host) {
-  const given = host ?? (process.env.SAYTICS_HOST?.trim() || DEFAULT_HOST);
+  const given = host ?? (environment('SAYTICS_HOST')?.trim() || DEFAULT_HOST);
   const url = typeof given === 'string' && URL.canParse(given) ? new URL(given) : undefined;
   if (url === undefined || !['http:', 'https:'].includes(url.protocol)) {
     throw new TypeError(`host must be a base URL such as ${DEFAULT_HOST}.`);
@@ -76,12 +77,9 @@ function readHost(host) {
   return given.replace(/\/+$/, '');
 }
 
-function refuseSpool(spool) {
-  if (spool === 'off') return;
-  throw new TypeError(
-    `spool: ${JSON.stringify(spool)} is not built yet: this version keeps its queue in memory ` +
-      "only. Leave the option out or pass 'off'.",
-  );
+/** Return a variable of the environment, where the runtime has one. */
+function environment(name) {
+  return globalThis.process?.env?.[name];
 }
 
 function checkWhole(name, value, least, most = Number.MAX_SAFE_INTEGER) {
@@ -99,4 +97,4 @@ function checkFunction(name, value) {
   throw new TypeError(`${name} must be a function.`);
 }
 
-module.exports = { readOptions };
+module.exports = { checkWhole, environment, readOptions };

@@ -1,8 +1,8 @@
 'use strict';
 
 /**
- * Events waiting to be sent, oldest first, within bounds of count and bytes.
- * The spool of a later version takes what does not fit here.
+ * Events waiting in memory to be sent, oldest first, within bounds of count and bytes.
+ * What does not fit is the spool's.
  */
 
 const { BATCH_BYTES_MAX, Batch, ENVELOPE_BYTES } = require('./batch.js');
@@ -30,12 +30,11 @@ class EventQueue {
     return this.#entries.length - this.#head;
   }
 
-  /** Append an event; false if there is no room for it. */
-  put(text, nowMs) {
-    const bytes = Buffer.byteLength(text);
-    if (this.length >= this.#countMax || this.bytes + bytes > QUEUE_BYTES_MAX) return false;
-    this.#entries.push({ text, bytes, atMs: nowMs });
-    this.bytes += bytes;
+  /** Append an entry; false if there is no room for it. */
+  put(entry) {
+    if (this.length >= this.#countMax || this.bytes + entry.bytes > QUEUE_BYTES_MAX) return false;
+    this.#entries.push(entry);
+    this.bytes += entry.bytes;
     return true;
   }
 
@@ -54,20 +53,25 @@ class EventQueue {
     return this.#entries[this.#head].atMs;
   }
 
+  /** Return the waiting entries, oldest first. */
+  entries() {
+    return this.#entries.slice(this.#head);
+  }
+
   /** Take the oldest events that fit into one batch: at least one, whatever its size. */
   cut(countMax, bytesMax = BATCH_BYTES_MAX) {
-    const texts = [];
+    const cut = [];
     let size = ENVELOPE_BYTES;
-    while (this.length > 0 && texts.length < countMax) {
-      const { text, bytes } = this.#entries[this.#head];
-      if (texts.length > 0 && size + bytes + 1 > bytesMax) break;
+    while (this.length > 0 && cut.length < countMax) {
+      const entry = this.#entries[this.#head];
+      if (cut.length > 0 && size + entry.bytes + 1 > bytesMax) break;
       this.#entries[this.#head++] = undefined;
-      this.bytes -= bytes;
-      size += bytes + 1;
-      texts.push(text);
+      this.bytes -= entry.bytes;
+      size += entry.bytes + 1;
+      cut.push(entry);
     }
     this.#compact();
-    return new Batch(texts);
+    return new Batch(cut);
   }
 
   #compact() {

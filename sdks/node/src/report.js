@@ -12,12 +12,19 @@ const REPEAT_AFTER_MS = 60_000;
 class Reporter {
   #onError;
   #debug;
+  #writeLine;
   #saidAtMs = new Map();
   #unsaid = new Map();
 
-  constructor(onError, debug) {
+  /**
+   * @param {Function} [onError] the program's, see the README
+   * @param {boolean} debug
+   * @param {(line: string) => void} writeLine where the developer reads
+   */
+  constructor(onError, debug, writeLine) {
     this.#onError = onError;
     this.#debug = debug;
+    this.#writeLine = writeLine;
   }
 
   /** Report events that were rejected or dropped. */
@@ -41,10 +48,10 @@ class Reporter {
     if (this.#debug) this.write(text);
   }
 
-  /** Write a line to stderr. */
+  /** Write a line for the developer. */
   write(text) {
     try {
-      process.stderr.write(`saytics: ${text}\n`);
+      this.#writeLine(`saytics: ${text}`);
     } catch {
       // A closed stderr is no reason to fail.
     }

@@ -3,27 +3,35 @@
 /** What the client promises the program that calls it, beside the shared wire cases. */
 
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { after, before, beforeEach, test } = require('node:test');
 
 const Saytics = require('../src/index.js');
 const { MessageIds } = require('../src/message-id.js');
 const { ScriptedServer } = require('./scripted-server.js');
 
-const NOTHING = { tracked: 0, delivered: 0, duplicate: 0, rejected: 0, dropped: 0, queued: 0 };
+const NOTHING = { tracked: 0, delivered: 0, duplicate: 0, rejected: 0, dropped: 0, spooled: 0, queued: 0 };
 const EVENT = { userId: 'u', event: 'E' };
 
 let server;
+let spoolDir;
 before(async () => {
+  spoolDir = fs.mkdtempSync(path.join(os.tmpdir(), 'saytics-client-test-'));
   server = await ScriptedServer.start();
 });
 beforeEach(() => {
   server.requests = [];
   server.answers = [];
 });
-after(() => server.stop());
+after(async () => {
+  await server.stop();
+  fs.rmSync(spoolDir, { recursive: true });
+});
 
 function client(options) {
-  return new Saytics('sk_live_test', { host: server.host, ...options });
+  return new Saytics('sk_live_test', { host: server.host, spoolDir, ...options });
 }
 
 test('later changes do not reach the event', async () => {
@@ -102,10 +110,11 @@ test('flush returns within its limit and counts what is left', async () => {
   await saytics.shutdown(0);
 });
 
-test('shutdown drops and reports what is left, once', async () => {
+test('without a spool, shutdown drops and reports what is left, once', async () => {
   server.answers = [{ fault: 'hang' }];
   const lost = [];
   const saytics = client({
+    spool: 'off',
     flushAt: 1,
     onError: (error, events) => lost.push([error.code, events.map((event) => event.event)]),
   });
@@ -135,6 +144,34 @@ test('20,000 events at once fit the queue and arrive once each', async () => {
   assert.equal(new Set(server.events().map((event) => event.messageId)).size, 20_000);
 });
 
+test('a dead server is asked more and more rarely, whichever batch is next', async () => {
+  server.answers = Array.from({ length: 3 }, () => ({ status: 503, text: '' }));
+  const saytics = client({ spool: 'off', flushAt: 1, maxRetries: 0, onError() {} });
+  for (let index = 0; index < 4; index += 1) saytics.track(EVENT);
+  assert.deepEqual(await saytics.flush(), { ...NOTHING, tracked: 4, delivered: 1, dropped: 3 });
+  const gaps = server.requests.slice(1).map(({ atS }, index) => atS - server.requests[index].atS);
+  const least = [0.25, 0.5, 1];
+  assert.ok(gaps.every((gap, index) => gap >= least[index]), `gaps of ${gaps} s`);
+});
+
+test('after shutdown nothing of the client is left: no timer, no socket, no listener', async (context) => {
+  const made = context.mock.method(globalThis, 'setInterval').mock;
+  const ended = context.mock.method(globalThis, 'clearInterval').mock;
+  const listeners = () => ['exit', 'beforeExit', 'SIGTERM'].map((name) => process.listenerCount(name));
+  const resources = () => process.getActiveResourcesInfo().filter((name) => name !== 'TCPSocketWrap');
+  const before = [resources(), listeners()];
+  const saytics = client({ spool: 'always' });
+  saytics.track(EVENT);
+  await saytics.shutdown();
+  // A destroyed socket is gone with the next turn of the loop; the server's side of it is a TCPSocketWrap.
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  assert.deepEqual([resources(), listeners()], before);
+  // Timers that do not hold the process are in no list of resources.
+  assert.deepEqual(
+    made.calls.map((call) => call.result), ended.calls.map((call) => call.arguments[0]).slice(0, 1),
+  );
+});
+
 test('message ids rise within a millisecond, past 4,096, and when the clock goes back', () => {
   const ids = new MessageIds();
   const made = Array.from({ length: 10_000 }, () => ids.next(1_700_000_000_000));
@@ -143,12 +180,12 @@ test('message ids rise within a millisecond, past 4,096, and when the clock goes
   assert.match(made[0], /^018bcfe5-6800-7000-[89ab]/);
 });
 
-test('wrong and unknown options throw at construction, the missing spool among them', () => {
+test('wrong and unknown options throw at construction', () => {
   for (const options of [
     { host: '127.0.0.1:8640' }, { host: 'http://user:word@host' }, { host: 'ftp://host' },
     { flushAt: 0 }, { flushAt: 1001 }, { flushIntervalS: 0 }, { timeoutS: NaN }, { maxRetries: -1 },
-    { queueMax: 1.5 }, { onError: 'x' }, { spool: 'auto' }, { spool: 'always' },
-    { spoolDir: '/somewhere' }, { flush_at: 5 }, null,
+    { queueMax: 1.5 }, { onError: 'x' }, { spool: 'on' }, { spool: true },
+    { spoolDir: 5 }, { spoolDir: '' }, { spoolBytesMax: 0 }, { ca: 5 }, { ca: [] }, { flush_at: 5 }, null,
   ]) {
     assert.throws(() => new Saytics('sk_live_test', options), TypeError, JSON.stringify(options));
   }
@@ -160,7 +197,7 @@ test('key and host come from the environment when not given', async (context) =>
   context.after(() => Object.assign(process.env, { SAYTICS_SECRET_KEY, SAYTICS_HOST }));
   process.env.SAYTICS_SECRET_KEY = 'sk_live_environment\n';
   process.env.SAYTICS_HOST = `${server.host}/base/`;
-  const saytics = new Saytics();
+  const saytics = new Saytics(undefined, { spoolDir });
   saytics.track(EVENT);
   await saytics.shutdown();
   assert.equal(server.requests[0].headers.authorization, 'Bearer sk_live_environment');

@@ -37,7 +37,12 @@ function run(file, text, { host = server.host } = {}) {
   fs.writeFileSync(path.join(project, file), text);
   const started = performance.now();
   return new Promise((resolve) => {
-    const env = { ...process.env, SAYTICS_HOST: host, SAYTICS_SECRET_KEY: 'sk_live_test' };
+    const env = {
+      ...process.env,
+      SAYTICS_HOST: host,
+      SAYTICS_SECRET_KEY: 'sk_live_test',
+      SAYTICS_SPOOL_DIR: path.join(project, 'spool'),
+    };
     execFile(process.execPath, [file], { cwd: project, env, timeout: 30_000 }, (error, stdout, stderr) => {
       resolve({ code: error?.code ?? 0, stdout, stderr, tookMs: performance.now() - started });
     });
@@ -139,9 +144,9 @@ test('a server that comes back after the natural exit gets every event', async (
   assert.deepEqual([ids.length, new Set(ids).size], [150, 150]);
 });
 
-test('process.exit() leaves no time to send, and says what was lost', async () => {
+test('without a spool, process.exit() leaves no time to send, and says what was lost', async () => {
   const ended = await run('abrupt.cjs', `
-    const saytics = new (require('@saytics/node'))();
+    const saytics = new (require('@saytics/node'))(undefined, { spool: 'off' });
     for (let index = 0; index < 7; index += 1) saytics.track({ userId: 'u', event: 'E' });
     process.exit(3);
   `);
@@ -151,9 +156,48 @@ test('process.exit() leaves no time to send, and says what was lost', async () =
 
 test('with no server at all the process ends in its own time', async () => {
   const ended = await run('dead.cjs', `
-    const saytics = new (require('@saytics/node'))(undefined, { maxRetries: 1 });
+    const saytics = new (require('@saytics/node'))(undefined, { maxRetries: 1, spool: 'off' });
     saytics.track({ userId: 'u', event: 'E' });
   `, { host: 'http://127.0.0.1:9' });
   assert.equal(ended.code, 0);
   assert.match(ended.stderr, /^saytics: 1 event lost: unreachable/);
+});
+
+test('after process.exit() the next process sends what the first has left, without being asked', async () => {
+  const program = `
+    const saytics = new (require('@saytics/node'))();
+    for (let index = 0; index < 7; index += 1) saytics.track({ userId: 'u', event: 'E' });
+    process.exit(3);
+  `;
+  const ended = await run('left.cjs', program);
+  assert.deepEqual([ended.code, ended.stderr, server.events()], [3, '', []]);
+  await run('next.cjs', "new (require('@saytics/node'))();");
+  assert.equal(new Set(server.events().map((event) => event.messageId)).size, 7);
+});
+
+test('a server that never answers holds the end of a process for seconds, and nothing is lost', async () => {
+  server.answers = [{ fault: 'hang' }];
+  const ended = await run('silent.cjs', `
+    const saytics = new (require('@saytics/node'))();
+    saytics.track({ userId: 'u', event: 'E' });
+  `);
+  assert.deepEqual([ended.code, ended.stderr], [0, '']);
+  assert.ok(ended.tookMs > 2500 && ended.tookMs < 6000, `the process took ${ended.tookMs} ms`);
+  await run('next.cjs', "new (require('@saytics/node'))();");
+  const [first, second] = server.events();
+  assert.deepEqual(second, first);
+});
+
+test('edge, testing and the helpers are found under their names in both module systems', async () => {
+  const ended = await run('exports.mjs', `
+    import { createRequire } from 'node:module';
+    import { verifyWebhook } from '@saytics/node';
+    import Edge from '@saytics/node/edge';
+    import { RecordingSaytics } from '@saytics/node/testing';
+    const require = createRequire(import.meta.url);
+    console.log([verifyWebhook, Edge, RecordingSaytics, require('@saytics/node').verifyWebhook,
+      require('@saytics/node/edge').Saytics, require('@saytics/node/testing').RecordingSaytics,
+    ].map((each) => typeof each).join());
+  `);
+  assert.deepEqual([ended.stdout, ended.stderr], [`${Array(6).fill('function')}\n`, '']);
 });

@@ -3,6 +3,7 @@ import Saytics = require('./index.js');
 export default Saytics;
 export { Saytics };
 export declare const SayticsError: typeof Saytics.SayticsError;
+export declare const verifyWebhook: typeof Saytics.verifyWebhook;
 export type SayticsError = Saytics.SayticsError;
 export type Counts = Saytics.Counts;
 export type IdentifyUser = Saytics.IdentifyUser;

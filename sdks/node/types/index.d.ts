@@ -14,7 +14,10 @@ declare class Saytics {
   /** Send what is queued and wait for its end, at most `timeoutS` seconds (10). Never rejects. */
   flush(timeoutS?: number): Promise<Saytics.Counts>;
 
-  /** Flush, then stop for good; drop and report what is unsent by then. Never rejects. */
+  /**
+   * Flush, then stop for good; what is unsent after `timeoutS` seconds (10) stays in the spool, or is
+   * dropped and reported without one. Never rejects.
+   */
   shutdown(timeoutS?: number): Promise<Saytics.Counts>;
 
   /** Where every event tracked so far is. */
@@ -23,8 +26,19 @@ declare class Saytics {
   // What `module.exports` carries beside the constructor.
   static readonly Saytics: typeof Saytics;
   static readonly SayticsError: typeof SayticsErrorClass;
+  static readonly verifyWebhook: typeof verifyWebhookSignature;
   static readonly default: typeof Saytics;
 }
+
+/**
+ * Whether a webhook's raw body was signed with the endpoint's secret. Never rejects.
+ * @param signature the header X-Saytics-Signature
+ */
+declare function verifyWebhookSignature(
+  body: string | Uint8Array,
+  signature: string | null | undefined,
+  secret: string,
+): Promise<boolean>;
 
 declare class SayticsErrorClass extends Error {
   private constructor();
@@ -70,7 +84,8 @@ declare namespace Saytics {
   /** An event or identify as it goes over the wire. */
   type WireEvent = Record<string, unknown>;
 
-  interface Options {
+  /** The options every runtime has. */
+  interface SharedOptions {
     /** Base URL of the server. Default: SAYTICS_HOST, else http://127.0.0.1:8640 */
     host?: string;
     /** Events that make a batch, 1 to 1000. Default 100. */
@@ -79,13 +94,11 @@ declare namespace Saytics {
     flushIntervalS?: number;
     /** Events that may wait in memory. Default 100000. */
     queueMax?: number;
-    /** Only 'off' in this version. */
-    spool?: 'off';
     /** Compress bodies above 1 kB. Default true. */
     gzip?: boolean;
     /** Seconds one request may take. Default 10. */
     timeoutS?: number;
-    /** Tries after the first before a batch is dropped. Default 10. */
+    /** Tries after the first before a batch that is not in the spool is dropped. Default 10. */
     maxRetries?: number;
     /** Sees each event before it is queued; returns it, changed or not, or null to leave it out. */
     beforeSend?: (event: WireEvent) => WireEvent | null | undefined;
@@ -97,6 +110,20 @@ declare namespace Saytics {
     debug?: boolean;
   }
 
+  interface Options extends SharedOptions {
+    /**
+     * When events go to disk: 'auto' (at the end of the process, on overflow and during an outage; at
+     * once in worker threads), 'always' (before `track` returns) or 'off'. Default 'auto'.
+     */
+    spool?: 'auto' | 'always' | 'off';
+    /** Default: SAYTICS_SPOOL_DIR, else a folder of this user's state. */
+    spoolDir?: string;
+    /** Bytes the spool may take; then the newest events are dropped. Default 256 MiB. */
+    spoolBytesMax?: number;
+    /** Certificates in PEM to trust beside Node's own. */
+    ca?: string | Uint8Array | (string | Uint8Array)[];
+  }
+
   /** Events since the client was made; `tracked` is the sum of all others. */
   interface Counts {
     tracked: number;
@@ -104,6 +131,8 @@ declare namespace Saytics {
     duplicate: number;
     rejected: number;
     dropped: number;
+    /** In the spool on disk only. */
+    spooled: number;
     queued: number;
   }
 }

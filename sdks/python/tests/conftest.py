@@ -12,6 +12,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 from scripted_server import ScriptedServer
 
 
+@pytest.fixture(autouse=True)
+def spool_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A spool of the test's own instead of the user's."""
+    monkeypatch.setenv("SAYTICS_SPOOL_DIR", str(tmp_path / "spool"))
+    return tmp_path / "spool"
+
+
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     """A server that acknowledges everything until told otherwise."""

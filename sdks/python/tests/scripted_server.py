@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import deque
@@ -31,12 +32,16 @@ class Recorded:
     connection: int
     at_s: float
 
-    def events(self) -> list[dict[str, Any]]:
-        """Return the batch's events."""
+    def document(self) -> dict[str, Any]:
+        """Return the body."""
         is_gzip = self.headers.get("content-encoding") == "gzip"
         document = json.loads(gzip.decompress(self.raw) if is_gzip else self.raw)
-        assert list(document) == ["events"]
-        return document["events"]
+        assert list(document) in (["events"], ["events", "dropped"])
+        return document
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the batch's events."""
+        return self.document()["events"]
 
 
 class _Server(ThreadingHTTPServer):
@@ -68,6 +73,10 @@ class ScriptedServer:
         self._stopping.set()
         self._http.shutdown()
         self._http.server_close()
+
+    def use_tls(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
 
     def events(self) -> list[dict[str, Any]]:
         """Return the events of all requests in the order they came."""

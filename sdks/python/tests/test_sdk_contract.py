@@ -15,7 +15,7 @@ def test_wire_case(case: dict[str, Any]) -> None:
     """The SDK sends the case's requests and reacts to its answers with its errors and counts."""
     errors: list[tuple[SayticsError, list[dict[str, Any]]]] = []
     with ScriptedServer(case.get("answers", [])) as server:
-        options = {"flush_interval_s": 60, **case.get("options", {})}
+        options = {"flush_interval_s": 60, "spool": "off", **case.get("options", {})}
         saytics = Saytics(
             "sk_live_contract",
             host=server.host,

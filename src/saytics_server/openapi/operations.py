@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from saytics_server import event
-from saytics_server.openapi import examples
+from saytics_server.openapi import examples, report_operations
 from saytics_server.openapi.refusals import (
     ITEM_CODES,
     RATE_HEADERS,
@@ -33,6 +33,7 @@ def paths() -> Json:
         "/v1/users/{id}": {"get": _get_user()},
         "/v1/reports/events": {"get": _report_events()},
         "/v1/reports/users": {"get": _report_users()},
+        **report_operations.paths(),
         "/v1/openapi.json": {"get": _about("getOpenapi", "This document", {"type": "object"})},
         "/healthz": {"get": _about("getHealth", "Is the process alive?", STATUS)},
         "/readyz": {
@@ -214,7 +215,7 @@ def _report_events() -> Json:
     return _reading(
         "reportEvents",
         "Events, persons or numbers of a property over time",
-        parameters=_parameters(trends.PARAMETERS, metric=metric),
+        parameters=_parameters(trends.PARAMETERS + trends.REFINEMENTS, metric=metric),
         answer="EventsReport",
         codes=("invalid_parameter", "range_too_large"),
         description="Every bucket is present, zeros too.",
@@ -229,7 +230,7 @@ def _report_users() -> Json:
     return _reading(
         "reportUsers",
         "Active persons over time",
-        parameters=_parameters(active_users.PARAMETERS, metric=metric),
+        parameters=_parameters(active_users.PARAMETERS + active_users.REFINEMENTS, metric=metric),
         answer="UsersReport",
         codes=("invalid_parameter", "range_too_large"),
         description="Every bucket is present, zeros too.",
@@ -302,6 +303,23 @@ _QUERY_PARAMETERS: dict[str, Json] = {
     "breakdown": {
         "description": "A property or `user.TRAIT`: the 25 largest values, and the rest.",
         "schema": {"type": "string"},
+    },
+    "breakdown_limit": {
+        "description": "How many values of the breakdown are shown.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 200, "default": 25},
+    },
+    "compare": {
+        "description": "Also the period of equal length before, as `previous`.",
+        "schema": {"enum": ["previous_period"]},
+    },
+    "cumulative": {
+        "description": "Each bucket adds to the ones before.",
+        "schema": {"enum": ["true", "false"], "default": "false"},
+    },
+    "as_of": {
+        "description": "Leave out what was received later than this date or time.",
+        "schema": _ANY_TIME,
+        "examples": {"date": {"value": "2024-01-31"}},
     },
     "limit": {
         "description": "Events per page.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from saytics_server import event
 from saytics_server.errors import ERRORS
 from saytics_server.openapi.refusals import ITEM_CODES, TRACK_CODES, Json, ref
+from saytics_server.openapi.report_operations import document_schemas
 from saytics_server.query import profile
 from saytics_server.query.model import INTERVALS
 
@@ -86,6 +87,7 @@ def schemas() -> Json:
         "EventsReport": _events_report(),
         "UsersReport": _users_report(),
         "Definition": _definition(),
+        **document_schemas(),
     }
 
 

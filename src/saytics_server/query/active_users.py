@@ -8,11 +8,14 @@ cell takes over. Per person that is a few numbers however many windows there are
     cells       | 0 | 1 | 2 | 3 | 4 | 5 |      window 0: cells 0 to 2, 1: cells 1 to 3 ...
     active            x       x                cell 1 lies in windows 0, 1; cell 3 in 1, 2, 3
     changes     window 0: +1   window 1: -1 +1   window 4: -1
+
+The numbers of each breakdown value and of all persons come from the same masks, so that events are
+read once; twice where a breakdown has more values than are shown.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -22,18 +25,24 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from saytics_server.people import Person
 from saytics_server.query.answer import BUCKET_RULE, PERSON_RULE, definition, series
-from saytics_server.query.breakdown import largest_values, parse_breakdown, shown
-from saytics_server.query.document import ReportDocument
-from saytics_server.query.filters import filters_of
-from saytics_server.query.model import (
-    Frame,
-    Parameters,
-    Range,
-    Reference,
-    Selection,
-    choice,
+from saytics_server.query.breakdown import (
+    BREAKDOWN_VALUES,
+    BREAKDOWN_VALUES_MAX,
+    few_values,
+    largest_values,
+    parse_breakdown,
+    parse_limit,
+    shown,
 )
+from saytics_server.query.cell import VALUE_FIELDS, Cell
+from saytics_server.query.comparison import COMPARISONS, Period, parse_compare, previous_rule
+from saytics_server.query.document import ReportDocument
+from saytics_server.query.evidence import length_text, shown_event, shown_links
+from saytics_server.query.filters import filters_of
+from saytics_server.query.judgement import LINK_RULE, judge
+from saytics_server.query.model import Frame, Parameters, Range, Reference, Selection, choice
 from saytics_server.query.periods import (
     HOUR_MS,
     Buckets,
@@ -45,13 +54,26 @@ from saytics_server.query.periods import (
 )
 from saytics_server.query.reading import Reader
 from saytics_server.query.scan import OTHER, Scan, place_in
-from saytics_server.sql import Sql, int64, sql, uint32s
+from saytics_server.sql import Sql, int64, sql, string, uint32s
 
 PARAMETERS = ("from", "to", "interval", "metric", "event", "filter", "breakdown")
+# These say more about the same numbers.
+REFINEMENTS = ("breakdown_limit", "compare", "as_of")
 
 Measure = Literal["dau", "wau", "mau"]
 _TRAILING_DAYS: dict[Measure, int] = {"dau": 1, "wau": 7, "mau": 30}
-_EVERYONE = ""
+
+
+class Counts(msgspec.Struct, frozen=True):
+    """How many persons: of each bucket's window, of the range, and of all windows together."""
+
+    data: list[int]
+    total: int
+    seen: int
+
+
+# Per breakdown value, None standing for all.
+_Counts = Mapping[str | None, Counts]
 
 
 class ActiveUsersQuery(msgspec.Struct, frozen=True):
@@ -59,10 +81,17 @@ class ActiveUsersQuery(msgspec.Struct, frozen=True):
 
     frame: Frame
     selection: Selection
-    span: Range
-    buckets: Buckets
+    period: Period
+    previous: Period | None
     metric: Measure
     breakdown: Reference | None
+    values_max: int
+
+    @property
+    def is_trailing(self) -> bool:
+        """Return whether the window of a bucket reaches back beyond it."""
+        trails = _TRAILING_DAYS[self.metric] > 1
+        return trails and self.period.buckets.interval in ("hour", "day")
 
 
 class Windows(msgspec.Struct, frozen=True):
@@ -85,11 +114,13 @@ class Document(ReportDocument, frozen=True):
     interval: str = "day"
     metric: str = "dau"
     breakdown: str | None = None
+    breakdown_limit: int | None = None
+    compare: str | None = None
 
 
 def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
     """Return what decoded query parameters ask. Raises Refused("invalid_parameter")."""
-    given = Parameters(parameters, PARAMETERS, repeatable=("filter",))
+    given = Parameters(parameters, PARAMETERS + REFINEMENTS, repeatable=("filter",))
     return Document(
         event=given.one("event"),
         from_=given.one("from"),
@@ -97,7 +128,12 @@ def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
         interval=given.one("interval") or "day",
         filter=list(given.every("filter")),
         breakdown=given.one("breakdown"),
+        breakdown_limit=given.whole_number(
+            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
+        ),
         metric=given.one("metric") or "dau",
+        compare=given.one("compare"),
+        as_of=given.one("as_of"),
     )
 
 
@@ -105,14 +141,16 @@ def question(document: Document, frame: Frame) -> ActiveUsersQuery:
     """Return the question, checked. Raises Refused("invalid_parameter" | "range_too_large")."""
     interval = parse_interval(document.interval)
     span = parse_range(document.from_, document.to, frame)
+    period = Period(span, buckets_of(span, interval, frame))
     events = (document.event,) if document.event else ()
     return ActiveUsersQuery(
         frame=frame,
         selection=Selection(events, filters_of(document.filter)),
-        span=span,
-        buckets=buckets_of(span, interval, frame),
+        period=period,
+        previous=parse_compare(document.compare, period, frame),
         metric=cast("Measure", choice("metric", document.metric, tuple(_TRAILING_DAYS))),
         breakdown=parse_breakdown(document.breakdown),
+        values_max=parse_limit(document.breakdown_limit),
     )
 
 
@@ -123,25 +161,41 @@ def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> ActiveUsersQue
 
 def run(reader: Reader, query: ActiveUsersQuery) -> dict[str, Any]:
     """Return the answer, every bucket present."""
-    windows = windows_of(query)
-    scan = reader.scan(
-        query.selection,
-        Range(windows.cells_ms[0], query.span.to_ms),
-        breakdown=query.breakdown,
-        persons=True,
-    )
-    everyone = msgspec.structs.replace(scan, breakdown=None)
-    counts = _counts(reader, query, windows, everyone)
+    values, is_ranked = _values(reader, query)
+    now = _counts(reader, query, query.period, values)
+    if not is_ranked:
+        values = tuple(sorted(values, key=lambda value: -now[value].seen if value in now else 0))
+    before = None
+    if query.previous is not None:
+        before = _counts(reader, query, query.previous, values)
+    return _answer(query, now, before, values)
+
+
+def _values(reader: Reader, query: ActiveUsersQuery) -> tuple[tuple[str, ...], bool]:
+    """Return the breakdown values to show, and whether they are in order: most persons first."""
     if query.breakdown is None:
-        return _answer(query, counts, {}, ())
-    values = largest_values(reader, scan, {}, sql("uniqExact(person)"))
-    return _answer(query, counts, _counts(reader, query, windows, scan, values), values)
+        return (), True
+    span = _read(windows_of(query, query.period), query.period)
+    few = few_values(reader, query.selection, span, query.breakdown, query.values_max)
+    if few is not None:
+        return few, False
+    scan = _scan(reader, query, span)
+    most = query.values_max
+    return largest_values(reader, scan, {}, sql("uniqExact(person)"), most), True
 
 
-def windows_of(query: ActiveUsersQuery) -> Windows:
+def _read(windows: Windows, period: Period) -> Range:
+    return Range(windows.cells_ms[0], period.span.to_ms)
+
+
+def _scan(reader: Reader, query: ActiveUsersQuery, span: Range, *, named: bool = False) -> Scan:
+    return reader.scan(query.selection, span, breakdown=query.breakdown, persons=True, named=named)
+
+
+def windows_of(query: ActiveUsersQuery, period: Period) -> Windows:
     """Return the windows of each bucket, cut into cells. Pure."""
-    bounds = [_window(query, index) for index in range(len(query.buckets.labels))]
-    edges = {edge for bound in bounds for edge in bound} | {query.span.from_ms}
+    bounds = [window_of(query, period, index) for index in range(len(period.buckets.labels))]
+    edges = {edge for bound in bounds for edge in bound} | {period.span.from_ms}
     cells = tuple(sorted(edges))[:-1]
     begins = [begin for begin, _ in bounds]
     ends = [end for _, end in bounds]
@@ -149,50 +203,56 @@ def windows_of(query: ActiveUsersQuery) -> Windows:
     closes = tuple(
         max(bisect_right(begins, cell), opening) for cell, opening in zip(cells, opens, strict=True)
     )
-    return Windows(cells, opens, closes, cells.index(query.span.from_ms))
+    return Windows(cells, opens, closes, cells.index(period.span.from_ms))
 
 
-def _window(query: ActiveUsersQuery, index: int) -> tuple[int, int]:
+def window_of(query: ActiveUsersQuery, period: Period, index: int) -> tuple[int, int]:
     """Return where the window of a bucket begins and ends (excluded)."""
-    begin, end = query.buckets.starts_ms[index], query.buckets.ends_ms()[index]
-    last = min(end, query.span.to_ms + 1)
+    begin, end = period.buckets.starts_ms[index], period.buckets.ends_ms()[index]
+    last = min(end, period.span.to_ms + 1)
     days = _TRAILING_DAYS[query.metric]
-    if days == 1 or query.buckets.interval in ("week", "month"):
-        return max(begin, query.span.from_ms), last
-    if query.buckets.interval == "hour":
+    if not query.is_trailing:
+        return max(begin, period.span.from_ms), last
+    if period.buckets.interval == "hour":
         return end - days * 24 * HOUR_MS, last
     zone = ZoneInfo(query.frame.timezone)
     return day_start_ms(local_date(begin, zone) - timedelta(days=days - 1), zone), last
 
 
-def statement_of(windows: Windows, scan: Scan, values: tuple[str, ...] | None) -> Sql:
-    """Return the SELECT of (value, window, change in the number of persons at this window).
+def statement_of(windows: Windows, scan: Scan, values: tuple[str, ...]) -> Sql:
+    """Return the SELECT of (is all values, value, window, change in the number of persons there).
 
-    The place after the last window holds the number of persons seen in the range itself.
+    The two places after the last window hold the number of persons seen in the range itself, and
+    at all.
     """
-    value = sql("breakdown" if scan.breakdown is not None else "''")
+    broken_down = scan.breakdown is not None
     masks = sql(
         "SELECT {value} AS value, person, intDiv(cell, 64) AS word,"
         " groupBitOr(bitShiftLeft(toUInt64(1), cell % 64)) AS mask"
         " FROM ({events}) GROUP BY value, person, word",
-        value=value,
-        events=scan.select({"cell": place_in(windows.cells_ms)}, values=values),
+        value=sql("breakdown" if broken_down else "''"),
+        events=scan.select(
+            {"cell": place_in(windows.cells_ms)}, values=values if broken_down else None
+        ),
     )
+    # A person of several values may have a cell more than once; that would cancel out, row by row.
     persons = sql(
-        "SELECT value, person, arraySort(arrayFlatten(groupArray("
-        "arrayMap(bit -> word * 64 + bit, bitPositionsToArray(mask))))) AS cells"
-        " FROM ({masks}) GROUP BY value, person",
+        "SELECT {is_all} AS is_all, value, person, arrayCompact(arraySort(arrayFlatten(groupArray("
+        "arrayMap(bit -> word * 64 + bit, bitPositionsToArray(mask)))))) AS cells"
+        " FROM ({masks}) GROUP BY {keys}",
+        is_all=sql("grouping(value)" if broken_down else "1"),
+        keys=sql("GROUPING SETS ((value, person), (person))" if broken_down else "value, person"),
         masks=masks,
     )
     return sql(
-        "SELECT value, change.1 AS place, sum(change.2) FROM ({persons})"
+        "SELECT is_all, value, change.1 AS place, sum(change.2) FROM ({persons})"
         " ARRAY JOIN arrayConcat("
         "arrayMap(cell -> (toInt64({opens}[cell + 1]), toInt64(1)), cells),"
         "arrayMap((cell, following) -> (toInt64(least({closes}[cell + 1],"
         " if(following = 0, {closes}[cell + 1], {opens}[following]))), toInt64(-1)),"
         " cells, arrayPushBack(arrayMap(cell -> cell + 1, arrayPopFront(cells)), 0)),"
-        "[({beyond}, toInt64(cells[-1] >= {first}))]) AS change"
-        " GROUP BY value, place",
+        "[({beyond}, toInt64(cells[-1] >= {first})), ({beyond} + 1, toInt64(1))]) AS change"
+        " GROUP BY is_all, value, place",
         persons=persons,
         opens=uint32s(windows.opens),
         closes=uint32s(windows.closes),
@@ -206,64 +266,132 @@ def _beyond(windows: Windows) -> int:
 
 
 def _counts(
-    reader: Reader,
-    query: ActiveUsersQuery,
-    windows: Windows,
-    scan: Scan,
-    values: tuple[str, ...] | None = None,
-) -> dict[str, tuple[list[int], int]]:
-    """Return per value the persons of each bucket and of the range."""
-    changes: dict[str, dict[int, int]] = defaultdict(lambda: defaultdict(int))
-    for value, place, change in reader.rows(statement_of(windows, scan, values)):
-        changes[value][place] = change
-    buckets = range(len(query.buckets.labels))
+    reader: Reader, query: ActiveUsersQuery, period: Period, values: tuple[str, ...]
+) -> _Counts:
+    windows = windows_of(query, period)
+    scan = _scan(reader, query, _read(windows, period))
+    changes: dict[str | None, dict[int, int]] = defaultdict(lambda: defaultdict(int))
+    for is_all, value, place, change in reader.rows(statement_of(windows, scan, values)):
+        changes[None if is_all else value][place] = change
+    places = range(len(period.buckets.labels))
     return {
-        value: (
-            list(accumulate(by_place.get(place, 0) for place in buckets)),
+        value: Counts(
+            list(accumulate(by_place.get(place, 0) for place in places)),
             by_place.get(_beyond(windows), 0),
+            by_place.get(_beyond(windows) + 1, 0),
         )
         for value, by_place in changes.items()
     }
 
 
 def _answer(
-    query: ActiveUsersQuery,
-    counts: Mapping[str, tuple[list[int], int]],
-    per_value: Mapping[str, tuple[list[int], int]],
-    values: tuple[str, ...],
+    query: ActiveUsersQuery, now: _Counts, before: _Counts | None, values: tuple[str, ...]
 ) -> dict[str, Any]:
-    def numbers(found: tuple[list[int], int] | None) -> dict[str, Any]:
-        per_bucket, total = found or ([0] * len(query.buckets.labels), 0)
-        data = series(query.buckets, per_bucket, "count", query.frame.now_ms)
-        return {"data": data, "total": total}
+    def rows(period: Period, counts: _Counts, value: str | None) -> dict[str, Any]:
+        found = counts.get(value, Counts([0] * len(period.buckets.labels), 0, 0))
+        data = series(period.buckets, found.data, "count", query.frame.now_ms)
+        return {"data": data, "total": found.total}
 
-    answer = {
-        "metric": query.metric,
-        "interval": query.buckets.interval,
-        **numbers(counts.get(_EVERYONE)),
-    }
+    def both(value: str | None) -> dict[str, Any]:
+        shown_now = rows(query.period, now, value)
+        if before is None or query.previous is None:
+            return shown_now
+        return {**shown_now, "previous": rows(query.previous, before, value)}
+
+    interval = query.period.buckets.interval
+    answer = {"metric": query.metric, "interval": interval, **both(None)}
     if query.breakdown is not None:
-        rest = (OTHER,) if OTHER in per_value else ()
-        answer["breakdown"] = [
-            {**shown(value), **numbers(per_value[value])}
-            for value in (*values, *rest)
-            if value in per_value
-        ]
-    answer["definition"] = definition(query.frame, query.span, query.selection, _rules(query))
+        rest = (OTHER,) if OTHER in {*now, *(before or {})} else ()
+        answer["breakdown"] = [{**shown(value), **both(value)} for value in (*values, *rest)]
+    span = query.period.span
+    answer["definition"] = definition(query.frame, span, query.selection, _rules(query))
     return answer
 
 
 def _rules(query: ActiveUsersQuery) -> list[str]:
-    days = _TRAILING_DAYS[query.metric]
-    if days == 1 or query.buckets.interval in ("week", "month"):
-        window = f"{query.metric}: distinct persons of the {query.buckets.interval}."
-    elif query.buckets.interval == "hour":
+    days, interval = _TRAILING_DAYS[query.metric], query.period.buckets.interval
+    if not query.is_trailing:
+        window = f"{query.metric}: distinct persons of the {interval}."
+    elif interval == "hour":
         window = f"{query.metric}: distinct persons of the {days * 24} hours up to the hour's end."
     else:
         window = f"{query.metric}: distinct persons of the {days} local days that end with the day."
-    return [
+    rules = [
         window,
         "total: distinct persons of the range.",
-        "Windows reach back before the range." if days > 1 else BUCKET_RULE,
+        "Windows reach back before the range." if query.is_trailing else BUCKET_RULE,
         PERSON_RULE,
     ]
+    if query.breakdown is not None:
+        rules.append(
+            f"The {query.values_max} values with the most persons, the others as one; null where"
+            " the value is absent."
+        )
+    return rules if query.previous is None else [*rules, previous_rule(query.previous)]
+
+
+# --- behind a number ----------------------------------------------------------------------------
+
+
+def persons(reader: Reader, query: ActiveUsersQuery, cell: Mapping[str, Any]) -> Sql:
+    """Return a SELECT of the persons behind a number.
+
+    The cell is {"date"?, "value"? | "other"?, "compare"?}: without `date` the whole range, without
+    `value` all values; `compare` says that the cell is one of the period before.
+    """
+    compared = ("compare",) if query.previous is not None else ()
+    broken_down = VALUE_FIELDS if query.breakdown is not None else ()
+    named = Cell(cell, ("date", *broken_down, *compared))
+    period = query.period
+    if query.previous is not None and named.has("compare"):
+        named.choice("compare", COMPARISONS)
+        period = query.previous
+    span = period.span
+    if named.has("date"):
+        begin, end = window_of(query, period, named.bucket(period.buckets))
+        span = Range(begin, end - 1)
+    wanted = named.breakdown_value(reader)
+    scan = _scan(reader, query, span, named=True)
+    if wanted is None:
+        scan = msgspec.structs.replace(scan, breakdown=None)
+        return sql("SELECT DISTINCT person FROM ({events})", events=scan.select({}))
+    values = _values(reader, query)[0] if wanted == OTHER else (wanted,)
+    return sql(
+        "SELECT DISTINCT person FROM ({events}) WHERE breakdown = {wanted}",
+        events=scan.select({}, values=values),
+        wanted=string(wanted),
+    )
+
+
+def explain(reader: Reader, query: ActiveUsersQuery, person: Person) -> dict[str, Any]:
+    """Return for each bucket the latest event that makes a person active in it, or by how much the
+    last one before was missed, and the events of the name that a filter removes."""
+    windows = windows_of(query, query.period)
+    labels = tuple(map(str, range(len(windows.cells_ms))))
+    interval = query.period.buckets.interval
+    cells = Buckets(interval, windows.cells_ms, query.period.span.to_ms + 1, labels)
+    found = judge(reader, query.selection, Period(_read(windows, query.period), cells), person)
+    active = sorted(found.latest)
+    starts = [windows.cells_ms[cell] for cell in active]
+    data: list[dict[str, Any]] = []
+    for place, label in enumerate(query.period.buckets.labels):
+        begin, end = window_of(query, query.period, place)
+        before_end = bisect_left(starts, end)
+        verdict: dict[str, Any] = {"date": label, "active": False}
+        if before_end:
+            event = found.latest[active[before_end - 1]]
+            verdict["active"] = starts[before_end - 1] >= begin
+            verdict["event"] = shown_event(event)
+            if not verdict["active"]:
+                verdict["missed_by"] = length_text(begin - event[0])
+        data.append(verdict)
+    return {
+        "counted": bool(starts) and starts[-1] >= query.period.span.from_ms,
+        "data": data,
+        "missed": found.missed,
+        "misses": found.misses,
+        "links": shown_links(reader, person, found.seen),
+        "definition": definition(
+            query.frame, query.period.span, query.selection, [*_rules(query), LINK_RULE]
+        ),
+    }

@@ -7,15 +7,15 @@ Sums are exact: every double is read as the shortest decimal that names it and a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Context, Decimal
 from typing import Any
 
 import msgspec
 
 from saytics_server.query.model import Reference, invalid
-from saytics_server.query.values import parse_reference
-from saytics_server.sql import Sql, sql
+from saytics_server.query.values import event_value, parse_reference
+from saytics_server.sql import Sql, joined, sql
 
 Number = int | float | Decimal
 
@@ -32,7 +32,7 @@ _DECIMAL = (
     f" toDecimal256(whole, {_DECIMALS}), toDecimal256(natural, {_DECIMALS}))"
 )
 _HUGE = f"if(abs(real) >= {_DECIMAL_LIMIT}, real, NULL)"
-_EXACT_SUM = sql(f"sum({_DECIMAL}), sum({_HUGE}), count({_ANY_NUMBER})")
+_EXACT_SUM = (("sum", _DECIMAL), ("sum", _HUGE), ("count", _ANY_NUMBER))
 _RANKED_SUM = f"(toFloat64(ifNull(sum({_DECIMAL}), 0)) + ifNull(sum({_HUGE}), 0))"
 # Python's own 28 digits are fewer than the store's 76.
 _PRECISE = Context(prec=80)
@@ -58,6 +58,39 @@ class Metric(msgspec.Struct, frozen=True):
     @property
     def aggregates(self) -> Sql:
         """Return the select list of a group."""
+        return _listed(f"{function}({argument})" for function, argument in self._parts)
+
+    @property
+    def states(self) -> Sql:
+        """Return the same as states, which `running` goes on adding to."""
+        return _listed(
+            f"{_with(function, 'State')}({argument}) AS part_{place}"
+            for place, (function, argument) in enumerate(self._parts)
+        )
+
+    def running(self, window: str) -> Sql:
+        """Return the select list over the groups up to each; `window` is written in code."""
+        return _listed(
+            f"{_with(function, 'Merge')}(part_{place}) OVER {window}"
+            for place, (function, _) in enumerate(self._parts)
+        )
+
+    @property
+    def takes_part(self) -> Sql:
+        """Return the condition that an event counts: that there is a number to count."""
+        return sql(f"isNotNull({_ANY_NUMBER})") if self.reference is not None else sql("true")
+
+    @property
+    def columns(self) -> dict[str, Sql]:
+        """Return the columns of an event that the aggregates read, beside `person`."""
+        if self.reference is None:
+            return {}
+        return dict(
+            zip(("whole", "natural", "real"), event_value(self.reference).numbers, strict=True)
+        )
+
+    @property
+    def _parts(self) -> tuple[tuple[str, str], ...]:
         return _KINDS[self.kind].aggregates
 
     @property
@@ -80,13 +113,14 @@ class Metric(msgspec.Struct, frozen=True):
 
 
 class _Kind(msgspec.Struct, frozen=True):
-    aggregates: Sql
+    # Aggregate functions, a level in parentheses included, and what they are computed of.
+    aggregates: tuple[tuple[str, str], ...]
     rank: Sql
     result: Callable[[Sequence[Any]], Number | None]
     rule: str
 
 
-def parse_metric(text: str) -> Metric:
+def parse_metric(text: str, at: str = "metric") -> Metric:
     """Return the metric of `count`, `users`, `per_person` or `KIND:PROPERTY`.
 
     Raises Refused("invalid_parameter").
@@ -95,13 +129,23 @@ def parse_metric(text: str) -> Metric:
     if kind not in _KINDS or bool(colon) == (kind in _WITHOUT_PROPERTY):
         plain = ", ".join(f"`{kind}`" for kind in _KINDS if kind in _WITHOUT_PROPERTY)
         of = ", ".join(f"`{kind}:P`" for kind in _KINDS if kind not in _WITHOUT_PROPERTY)
-        raise invalid("metric", f"`metric` is one of {plain}, or of a property P: {of}.")
+        raise invalid(at, f"`metric` is one of {plain}, or of a property P: {of}.")
     if not colon:
         return Metric(text, kind)
-    reference = parse_reference(name, "metric")
+    reference = parse_reference(name, at)
     if reference.source not in ("properties", "context"):
-        raise invalid("metric", "A metric is computed over a property of the event.")
+        raise invalid(at, "A metric is computed over a property of the event.")
     return Metric(text, kind, reference)
+
+
+def _listed(parts: Iterable[str]) -> Sql:
+    return joined(", ", map(sql, parts))
+
+
+def _with(function: str, combinator: str) -> str:
+    """Return `quantile(0.5)` with a combinator: `quantileState(0.5)`."""
+    name, parenthesis, level = function.partition("(")
+    return name + combinator + parenthesis + level
 
 
 def tidy(number: Number | None) -> Number | None:
@@ -133,8 +177,13 @@ def _extreme(choose: Callable[[list[Number]], Number]) -> Callable[[Sequence[Any
 
 
 def _quantile(level: str, rule: str) -> _Kind:
-    exact = sql(f"quantileExactInclusiveOrNull({level})({_ANY_NUMBER})")
-    return _Kind(exact, exact, _first, rule + " by linear interpolation, exact")
+    exact = f"quantileExactInclusiveOrNull({level})"
+    return _Kind(
+        ((exact, _ANY_NUMBER),),
+        sql(f"{exact}({_ANY_NUMBER})"),
+        _first,
+        rule + " by linear interpolation, exact",
+    )
 
 
 def _first(row: Sequence[Any]) -> Number | None:
@@ -147,15 +196,15 @@ def _per_person(row: Sequence[Any]) -> Number | None:
 
 
 _KINDS = {
-    "count": _Kind(sql("count()"), sql("count()"), _first, "events"),
+    "count": _Kind((("count", ""),), sql("count()"), _first, "events"),
     "users": _Kind(
-        sql("uniqExact(person)"),
+        (("uniqExact", "person"),),
         sql("uniqExact(person)"),
         _first,
         "distinct persons; the total counts each once over the whole range",
     ),
     "per_person": _Kind(
-        sql("count(), uniqExact(person)"),
+        (("count", ""), ("uniqExact", "person")),
         sql("count() / uniqExact(person)"),
         _per_person,
         "events per distinct person",
@@ -165,13 +214,13 @@ _KINDS = {
         _EXACT_SUM, sql(f"{_RANKED_SUM} / nullIf(count({_ANY_NUMBER}), 0)"), _average, "mean"
     ),
     "min": _Kind(
-        sql("min(whole), min(natural), min(real)"),
+        (("min", "whole"), ("min", "natural"), ("min", "real")),
         sql(f"min({_ANY_NUMBER})"),
         _extreme(min),
         "least",
     ),
     "max": _Kind(
-        sql("max(whole), max(natural), max(real)"),
+        (("max", "whole"), ("max", "natural"), ("max", "real")),
         sql(f"max({_ANY_NUMBER})"),
         _extreme(max),
         "greatest",

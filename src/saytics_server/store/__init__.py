@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from saytics_server.errors import Failure, Refused
-from saytics_server.store.schema import POSITIONED, TABLES
+from saytics_server.store.schema import POSITIONED, TABLES, VIEWS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -45,6 +45,8 @@ _SESSION = {
     "type_json_skip_duplicated_paths": 1,
     "async_insert": 0,
     "insert_deduplicate": 1,
+    # A block whose view a crash cut off is known in its table, and not yet in the view's.
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
 }
 
 _SHORTER = "Ask for a shorter range."
@@ -79,7 +81,7 @@ class Store:
         self._threads = max(1, cores - 1)
         self._clients: queue.SimpleQueue[Client] = queue.SimpleQueue()
         self._writer = self._connect()
-        for statement in TABLES.values():
+        for statement in (*TABLES.values(), *VIEWS.values()):
             self._writer.command(statement)
         for _ in range(QUERY_CLIENTS):
             self._clients.put(self._connect())

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 
-from saytics_server.event import CLAIM_BYTES, IdentifyRow, RejectedRow, Row, TrackRow
+from saytics_server.event import CLAIM_BYTES, IdentifyRow, RejectedRow, Row, TrackRow, UnlinkRow
 
 Numbered = tuple[int, Row]
 
@@ -44,11 +44,14 @@ def columns(rows: Sequence[Numbered]) -> dict[str, pa.Table]:
     tracked: list[tuple[int, TrackRow]] = []
     identified: list[tuple[int, IdentifyRow]] = []
     rejected: list[tuple[int, RejectedRow]] = []
+    unlinked: list[tuple[int, UnlinkRow]] = []
     for position, row in rows:
         if isinstance(row, TrackRow):
             tracked.append((position, row))
         elif isinstance(row, IdentifyRow):
             identified.append((position, row))
+        elif isinstance(row, UnlinkRow):
+            unlinked.append((position, row))
         else:
             rejected.append((position, row))
     tables = {
@@ -56,6 +59,7 @@ def columns(rows: Sequence[Numbered]) -> dict[str, pa.Table]:
         "identifies": _identifies(identified),
         "traits": _traits(identified),
         "links": _links(tracked, identified),
+        "unlinks": _unlinks(unlinked),
         "rejected_events": _rejected(rejected),
         # Last: an id that is stored while its event is not would turn a retry into a loss.
         "message_ids": _message_ids(rows),
@@ -158,6 +162,19 @@ def _links(
             "received_at": pa.array([r.received_ms for r in said], _TIME),
             "key_type": _key_types(said),
             "cause": pa.array(causes, pa.string()),
+        }
+    )
+
+
+def _unlinks(rows: list[tuple[int, UnlinkRow]]) -> pa.Table:
+    undone = [row for _, row in rows]
+    return pa.table(
+        {
+            "workspace_id": pa.array([r.workspace_id for r in undone], pa.uint32()),
+            "anonymous_id": pa.array([r.anonymous_id for r in undone], pa.string()),
+            "user_id": pa.array([r.user_id for r in undone], pa.string()),
+            "position": pa.array([position for position, _ in rows], pa.uint64()),
+            "received_at": pa.array([r.received_ms for r in undone], _TIME),
         }
     )
 

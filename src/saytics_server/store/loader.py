@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from saytics_server.errors import STORE_REFUSED
-from saytics_server.event import RejectedRow, Row, TrackRow
+from saytics_server.event import IdentifyRow, RejectedRow, Row, TrackRow
 from saytics_server.log import Log
 from saytics_server.store import Store, StoreRefusedError
 from saytics_server.store.blocks import columns
@@ -159,7 +159,7 @@ def _refused_row(row: Row, reason: str) -> RejectedRow:
     body = b""
     if isinstance(row, TrackRow):
         body = row.properties_text
-    elif not isinstance(row, RejectedRow):
+    elif isinstance(row, IdentifyRow):
         body = row.traits_text
     return RejectedRow(
         row.workspace_id,

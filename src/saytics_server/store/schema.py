@@ -20,7 +20,7 @@ JSON_PATHS_MAX = 1024
 _JSON = f"JSON(max_dynamic_paths = {JSON_PATHS_MAX})"
 
 # Tables whose rows carry the position of the log's row they came from.
-POSITIONED = ("events", "identifies", "traits", "links", "rejected_events")
+POSITIONED = ("events", "identifies", "traits", "links", "unlinks", "rejected_events")
 
 TABLES: dict[str, str] = {
     # One row per accepted event. `properties_text` is what was sent, `properties` what is asked;
@@ -114,6 +114,21 @@ TABLES: dict[str, str] = {
         ORDER BY (workspace_id, anonymous_id, timestamp, position)
         SETTINGS {_DURABLE_ONCE}
     """,
+    # One row per undoing: it voids every link between the two ids received before it, that is with
+    # a smaller (received_at, position). What is stated later links again.
+    "unlinks": f"""
+        CREATE TABLE IF NOT EXISTS unlinks (
+            workspace_id UInt32,
+            anonymous_id String CODEC(ZSTD(1)),
+            user_id String CODEC(ZSTD(1)),
+            position UInt64 CODEC(ZSTD(1)),
+            received_at DateTime64(3, 'UTC') CODEC(ZSTD(1))
+        )
+        ENGINE = MergeTree
+        PARTITION BY toYYYYMM(received_at)
+        ORDER BY (workspace_id, anonymous_id, user_id, position)
+        SETTINGS {_DURABLE_ONCE}
+    """,
     # What was sent and not accepted, so that it can be shown, repaired and replayed.
     "rejected_events": f"""
         CREATE TABLE IF NOT EXISTS rejected_events (
@@ -142,5 +157,60 @@ TABLES: dict[str, str] = {
         ENGINE = MergeTree
         ORDER BY id
         SETTINGS index_granularity = 1024, {_DURABLE_ONCE}
+    """,
+    # Which keys the properties and the context of each event's name have, with which types, and
+    # which traits users have: filled by VIEWS, for completion while somebody types. No values: what
+    # must be forgotten would have to be found here too. `path` is encoded as in the JSON columns
+    # (event.column_path), a trait's name is as sent; `month` is that of receipt.
+    "property_keys": f"""
+        CREATE TABLE IF NOT EXISTS property_keys (
+            workspace_id UInt32,
+            month UInt32,
+            source Enum8('properties' = 0, 'context' = 1, 'user' = 2),
+            event LowCardinality(String),
+            path String CODEC(ZSTD(1)),
+            type LowCardinality(String),
+            last_day SimpleAggregateFunction(max, Date)
+        )
+        ENGINE = AggregatingMergeTree
+        PARTITION BY month
+        ORDER BY (workspace_id, source, event, path, type)
+        SETTINGS {_DURABLE_ONCE}
+    """,
+}
+
+# The keys of events: what a view adds per block, and what puts them in order again after events
+# were deleted.
+KEYS_OF_EVENTS = """
+    SELECT workspace_id, month, found.1 AS source, event, found.2 AS path,
+        arrayJoin(found.3) AS type, day AS last_day
+    FROM (
+        SELECT workspace_id, toYYYYMM(received_at) AS month, event, max(events.day) AS day,
+            distinctJSONPathsAndTypes(properties) AS of_properties,
+            distinctJSONPathsAndTypes(context) AS of_context
+        FROM events GROUP BY workspace_id, month, event
+    )
+    ARRAY JOIN arrayConcat(
+        arrayMap((path, types) -> ('properties', path, types),
+            mapKeys(of_properties), mapValues(of_properties)),
+        arrayMap((path, types) -> ('context', path, types),
+            mapKeys(of_context), mapValues(of_context))
+    ) AS found
+"""
+KEYS_OF_TRAITS = """
+    SELECT workspace_id, toYYYYMM(received_at) AS month, 'user' AS source, '' AS event,
+        trait AS path, toString(JSONType(value)) AS type, max(toDate(timestamp)) AS last_day
+    FROM traits WHERE value != '' GROUP BY workspace_id, month, path, type
+"""
+
+# What the engine adds elsewhere with every block. Its tokens hold there too (the store's setting
+# deduplicate_blocks_in_dependent_materialized_views): a block cut short between two tables is
+# completed by the second try. Views must not fail on a block that its table takes.
+VIEWS: dict[str, str] = {
+    "event_keys": f"""
+        CREATE MATERIALIZED VIEW IF NOT EXISTS event_keys TO property_keys AS {KEYS_OF_EVENTS}
+    """,
+    "trait_keys": f"""
+        CREATE MATERIALIZED VIEW IF NOT EXISTS trait_keys TO property_keys AS {KEYS_OF_TRAITS}
     """,
 }

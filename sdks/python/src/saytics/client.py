@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
-import os
-import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
+from saytics import lifetime
 from saytics.errors import SayticsError
 from saytics.event import EventWriter, Id, Timestamp, encode
 from saytics.ledger import Counts
-from saytics.options import (
-    BeforeSend,
-    OnError,
-    Options,
-    host_or_environment,
-    key_or_environment,
-    refuse_spool,
-)
+from saytics.options import OptionValues, options_of
 from saytics.report import Reporter
 from saytics.sender import Sender
 
@@ -35,44 +26,15 @@ class Saytics:
     `on_error(error, events)`, or to stderr, and never into the calling program.
     """
 
-    def __init__(  # noqa: PLR0913 - the options are the contract's
-        self,
-        key: str | None = None,
-        *,
-        host: str | None = None,
-        flush_at: int = 100,
-        flush_interval_s: float = 1.0,
-        queue_max: int = 100_000,
-        spool: str = "off",
-        gzip: bool = True,
-        timeout_s: float = 10.0,
-        max_retries: int = 10,
-        before_send: BeforeSend | None = None,
-        on_error: OnError | None = None,
-        enabled: bool = True,
-        debug: bool = False,
-    ) -> None:
-        refuse_spool(spool)
-        self._options = Options(
-            key=key_or_environment(key),
-            host=host_or_environment(host),
-            flush_at=flush_at,
-            flush_interval_s=flush_interval_s,
-            queue_max=queue_max,
-            gzip=gzip,
-            timeout_s=timeout_s,
-            max_retries=max_retries,
-            before_send=before_send,
-            on_error=on_error,
-            enabled=enabled,
-            debug=debug,
-        )
-        self._reporter = Reporter(on_error, debug=debug)
+    def __init__(self, key: str | None = None, **options: Unpack[OptionValues]) -> None:
+        self._options = options_of(key, options)
+        self._before_send = self._options.before_send
+        self._is_enabled = self._options.enabled
+        self._reporter = Reporter(self._options.on_error, debug=self._options.debug)
         self._writer = EventWriter()
         self._sender = Sender(self._options, self._reporter)
-        if enabled:
-            atexit.register(self.shutdown)
-            _open_clients.add(self)
+        if self._is_enabled:
+            lifetime.watch(self)
 
     def track(  # noqa: PLR0913 - one argument for each field of an event
         self,
@@ -90,7 +52,7 @@ class Saytics:
         `timestamp` defaults to now. Pass `message_id` where your own code may run twice for one
         thing that happened, such as a payment provider's event id: equal ids count once.
         """
-        if not self._options.enabled:
+        if not self._is_enabled:
             return
         try:
             self._queue(
@@ -115,7 +77,7 @@ class Saytics:
 
         Traits merge per key on the server; None removes one.
         """
-        if not self._options.enabled:
+        if not self._is_enabled:
             return
         try:
             self._queue(self._writer.identify(user_id, traits, anonymous_id, timestamp, message_id))
@@ -131,17 +93,27 @@ class Saytics:
         return self._sender.flush(timeout)
 
     def shutdown(self, timeout: float = DEFAULT_TIMEOUT_S) -> Counts:
-        """Flush, then stop for good; drop and report what is unsent after `timeout` seconds.
+        """Flush, then stop for good; what is unsent after `timeout` seconds stays in the spool.
 
-        Runs by itself at a normal exit of the interpreter.
+        Without a spool it is dropped and reported. Runs by itself at a normal exit of the
+        interpreter.
         """
-        atexit.unregister(self.shutdown)
-        _open_clients.discard(self)
-        return self._sender.shutdown(timeout)
+        counts = self._sender.shutdown(timeout)
+        lifetime.unwatch(self)
+        return counts
 
     def counts(self) -> Counts:
         """Return where every event tracked so far is."""
         return self._sender.counts()
+
+    def recovered(self) -> Counts:
+        """Return what became of events that other processes had left in the spool.
+
+        They are in no count of this client's own.
+        """
+        ended = self._sender.recovered()
+        total = ended.delivered + ended.duplicate + ended.rejected
+        return Counts(total, ended.delivered, ended.duplicate, ended.rejected, 0, 0, 0)
 
     def __enter__(self) -> Self:
         return self
@@ -154,20 +126,47 @@ class Saytics:
     ) -> None:
         self.shutdown()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} host={self._options.host!r}>"
+
+    # -- for the end of the process
+
+    @property
+    def has_spool(self) -> bool:
+        """Whether what is not sent is kept on disk."""
+        return self._options.spool != "off"
+
+    def save(self, *, and_what_follows: bool = False) -> None:
+        """Put on disk what is queued; with `and_what_follows`, also what is tracked from now on."""
+        self._sender.save(and_what_follows=and_what_follows)
+
+    def take_late_events(self) -> None:
+        """Put on disk what is tracked after the shutdown: the interpreter is ending."""
+        self._sender.take_late_events()
+
+    def restart_in_child(self) -> None:
+        """Begin anew in a forked child; runs by itself."""
+        self._writer.restart_in_child()
+        self._reporter.restart_in_child()
+        self._sender.restart_in_child()
+
     def _queue(self, wire: dict[str, Any]) -> None:
-        if self._options.before_send is not None:
+        if self._before_send is not None:
             kept = self._filter(wire)
             if kept is None:
                 return
             wire = kept
+        self._send(wire)
+
+    def _send(self, wire: dict[str, Any]) -> None:
         problem = self._sender.put(encode(wire))
         if problem is not None:
             self._reporter.lost(problem, [wire])
 
     def _filter(self, wire: dict[str, Any]) -> dict[str, Any] | None:
-        assert self._options.before_send is not None
+        assert self._before_send is not None
         try:
-            return self._options.before_send(wire)
+            return self._before_send(wire)
         # The program's function: it may be what removes personal data, so an event it could not
         # see through is not sent.
         except Exception as problem:
@@ -183,15 +182,3 @@ class Saytics:
             problem = SayticsError("internal_error", f"{type(problem).__name__}: {problem}")
         self._sender.book_lost(rejected=1)
         self._reporter.lost(problem, [event])
-
-
-_open_clients: weakref.WeakSet[Saytics] = weakref.WeakSet()
-
-
-def _restart_in_child() -> None:
-    for client in list(_open_clients):
-        client._sender.restart_in_child()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_restart_in_child)

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 OWN_CODES = {
     "queue_full": "The queue in memory has no room; the event was dropped.",
+    "spool_full": "The spool has reached spool_bytes_max; the event was dropped.",
+    "spool_failed": "Neither memory nor the spool on disk could take the event; it was dropped.",
+    "spool_damaged": "Events in the spool could not be read back.",
     "closed": "The client has been shut down; the event was dropped.",
     "unreachable": "No answer came from the server.",
     "invalid_answer": "The answer is not one of a Saytics server.",
     "request_refused": "The request was refused without a code this SDK can read.",
-    "not_sent": "The client was shut down before the server had answered for these events.",
+    "not_sent": "The client was shut down, without a spool, before the server had answered.",
     "before_send_failed": "`before_send` raised; the event was not sent unfiltered.",
     "internal_error": "A bug in this SDK.",
 }

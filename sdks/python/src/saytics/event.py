@@ -30,6 +30,12 @@ PLACEHOLDER_IDS = frozenset(
     {"null", "undefined", "nan", "none", "0", "anonymous", "guest", "[object object]"}
 )
 
+_PLACEHOLDER_MAX = max(map(len, PLACEHOLDER_IDS))
+
+# Names a program uses again and again are checked once; a program that makes up names must not fill
+# the memory with them.
+KNOWN_NAMES_MAX = 1000
+
 LIBRARY = {"name": "saytics-python", "version": __version__}
 
 _CONTROL_CHARACTERS = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)]))
@@ -44,6 +50,11 @@ class EventWriter:
     def __init__(self) -> None:
         self._message_ids = MessageIds()
         self._second = (0, "")
+        self._known_names: set[str] = set()
+
+    def restart_in_child(self) -> None:
+        """Make sure that a forked child makes other message ids, without its parent's locks."""
+        self._message_ids.restart_in_child()
 
     def track(  # noqa: PLR0913, PLR0917 - one value for each field of the wire
         self,
@@ -56,7 +67,9 @@ class EventWriter:
         context: object,
     ) -> dict[str, Any]:
         """Return the wire form of one event; SayticsError if it breaks a rule."""
-        wire: dict[str, Any] = {"event": _event_name(event)}
+        wire: dict[str, Any] = {"event": event}
+        if type(event) is not str or event not in self._known_names:
+            self._learn(_event_name(event))
         self._identity(wire, user_id, anonymous_id)
         if properties is not None:
             wire["properties"] = _object("properties", properties, "invalid_event")
@@ -81,6 +94,10 @@ class EventWriter:
         wire["traits"] = {} if traits is None else _object("traits", traits, "invalid_traits")
         self._stamp(wire, timestamp, message_id)
         return wire
+
+    def _learn(self, name: str) -> None:
+        if len(self._known_names) < KNOWN_NAMES_MAX:
+            self._known_names.add(name)
 
     def _identity(self, wire: dict[str, Any], user_id: object, anonymous_id: object) -> None:
         if user_id is not None:
@@ -152,7 +169,7 @@ def _id(field: str, value: object) -> str:
         raise SayticsError(
             "invalid_id", f"{field} must have 1 to {ID_MAX} characters.", field=field
         )
-    if text.lower() in PLACEHOLDER_IDS:
+    if len(text) <= _PLACEHOLDER_MAX and text.lower() in PLACEHOLDER_IDS:
         raise SayticsError("invalid_id", f"{field} is a placeholder, not an id.", field=field)
     return text
 

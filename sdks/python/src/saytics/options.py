@@ -8,30 +8,37 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
 from saytics.errors import SayticsError
+from saytics.spool_folder import default_root
 
 DEFAULT_HOST = "http://127.0.0.1:8640"
 
 # The server takes 1,000 events in a batch; more would be refused whole.
 FLUSH_AT_MAX = 1000
 
+SPOOL_BYTES_MAX = 256 * 1024 * 1024
+
+SPOOLS = ("auto", "always", "off")
+
 OnError = Callable[[SayticsError, list[dict[str, Any]]], None]
 BeforeSend = Callable[[dict[str, Any]], dict[str, Any] | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Checked settings. Times in seconds, counts in events."""
+class OptionValues(TypedDict, total=False):
+    """The options a client takes by keyword. The README says what each is for."""
 
-    key: str
-    host: str
+    host: str | None
     flush_at: int
     flush_interval_s: float
     queue_max: int
+    spool: str
+    spool_dir: str | Path | None
+    spool_bytes_max: int
     gzip: bool
     timeout_s: float
     max_retries: int
@@ -40,35 +47,66 @@ class Options:
     enabled: bool
     debug: bool
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Checked settings. Times in seconds, counts in events."""
+
+    # Never in a repr: those end up in logs and crash reports.
+    key: str = field(repr=False)
+    host: str
+    flush_at: int = 100
+    flush_interval_s: float = 1.0
+    queue_max: int = 100_000
+    spool: str = "auto"
+    spool_dir: str | Path | None = None
+    spool_bytes_max: int = SPOOL_BYTES_MAX
+    gzip: bool = True
+    timeout_s: float = 10.0
+    max_retries: int = 10
+    before_send: BeforeSend | None = None
+    on_error: OnError | None = None
+    enabled: bool = True
+    debug: bool = False
+
+    @property
+    def spool_root(self) -> Path | None:
+        """Where spools lie; None where there is no such place, as for a user without a home."""
+        if self.spool_dir is not None:
+            return Path(self.spool_dir)
+        try:
+            return default_root()
+        except RuntimeError:
+            return None
+
     def __post_init__(self) -> None:
         if self.enabled:
             _check_key(self.key)
         _check_host(self.host)
         _check_whole("flush_at", self.flush_at, 1, FLUSH_AT_MAX)
         _check_whole("queue_max", self.queue_max, 1, None)
+        _check_whole("spool_bytes_max", self.spool_bytes_max, 1, None)
+        if self.spool not in SPOOLS:
+            raise ValueError(f"spool={self.spool!r} is none of {', '.join(SPOOLS)}.")
         _check_whole("max_retries", self.max_retries, 0, None)
         _check_seconds("flush_interval_s", self.flush_interval_s)
         _check_seconds("timeout_s", self.timeout_s)
 
 
-def key_or_environment(key: str | None) -> str:
-    """Return the key given, else `SAYTICS_SECRET_KEY`; without the line end files leave behind."""
-    return (key if key is not None else os.environ.get("SAYTICS_SECRET_KEY", "")).strip()
+def options_of(key: str | None, values: OptionValues) -> Options:
+    """Return checked settings, what is missing taken from the environment.
 
-
-def host_or_environment(host: str | None) -> str:
-    """Return the base URL given, else `SAYTICS_HOST`, else the default; no slash at its end."""
-    given = host if host is not None else os.environ.get("SAYTICS_HOST", "")
-    return (given.strip() or DEFAULT_HOST).rstrip("/")
-
-
-def refuse_spool(spool: str) -> None:
-    """Refuse the spool this version does not have, rather than let someone rely on it."""
-    if spool != "off":
-        raise ValueError(
-            f"spool={spool!r} is not built yet: this version keeps its queue in memory only. "
-            "Leave the option out or pass 'off'."
-        )
+    A key comes without the line end files leave behind, a host without a slash at its end.
+    """
+    given = values.get("host")
+    host = given if given is not None else os.environ.get("SAYTICS_HOST", "")
+    key = key if key is not None else os.environ.get("SAYTICS_SECRET_KEY", "")
+    settings: dict[str, Any] = {
+        **values,
+        "key": key.strip(),
+        "host": (host.strip() or DEFAULT_HOST).rstrip("/"),
+    }
+    return Options(**settings)
 
 
 def _check_key(key: str) -> None:

@@ -1,11 +1,12 @@
 """Events waiting to be sent, oldest first, within bounds of count and bytes.
 
-Not locked: its owner holds the lock. The spool of a later version takes what does not fit here.
+Not locked: its owner holds the lock. What does not fit here is for the spool, or dropped.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 from saytics.batch import BATCH_BYTES_MAX, ENVELOPE_BYTES, Batch
 
@@ -33,6 +34,20 @@ class EventQueue:
         self._waiting.append((event, now_s))
         self.bytes += size
         return True
+
+    def put_anyway(self, event: bytes) -> None:
+        """Append an event read from disk, due at once; its reader has kept the bounds."""
+        self._waiting.append((event, 0.0))
+        self.bytes += len(event)
+
+    def events(self) -> Iterator[bytes]:
+        """Yield what is waiting, oldest first."""
+        return (event for event, _ in self._waiting)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._waiting.clear()
+        self.bytes = 0
 
     def is_news(self, flush_at: int, last_bytes: int) -> bool:
         """Return whether the event just put, of `last_bytes`, is the first or fills a batch."""

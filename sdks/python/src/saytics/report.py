@@ -29,11 +29,17 @@ class Reporter:
         self._said_at_s: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
-    def lost(self, error: SayticsError, events: list[dict[str, Any]]) -> None:
-        """Report events that were rejected or dropped. Called with no lock held."""
-        self.debug(f"{len(events)} events lost: {error}")
+    def lost(
+        self, error: SayticsError, events: list[dict[str, Any]], *, count: int | None = None
+    ) -> None:
+        """Report events that were rejected or dropped. Called with no lock held.
+
+        `count`: how many, where the events themselves are gone.
+        """
+        count = len(events) if count is None else count
+        self.debug(f"{count} events lost: {error}")
         if self._on_error is None:
-            self._say(error, len(events))
+            self._say(error, count)
             return
         try:
             self._on_error(error, events)
@@ -51,6 +57,10 @@ class Reporter:
         # A closed or missing stderr (daemons, pythonw, late exit) is no reason to fail.
         with contextlib.suppress(Exception):
             print(f"saytics: {text}", file=sys.stderr, flush=True)
+
+    def restart_in_child(self) -> None:
+        """Replace the lock: another thread may have held it at the fork."""
+        self._lock = threading.RLock()
 
     def _say(self, error: SayticsError, count: int) -> None:
         now_s = time.monotonic()

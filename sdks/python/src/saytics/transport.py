@@ -1,6 +1,8 @@
 """One HTTP request at a time over one connection that is kept open.
 
 Only the sender's thread posts; `close` may come from any thread and ends a request under way.
+Certificates are checked against the system's authorities, or those of `SSL_CERT_FILE` and
+`SSL_CERT_DIR`. Where the environment names a proxy, requests go through it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 
 from saytics.answer import Answer
 from saytics.errors import SayticsError
+from saytics.proxy import Proxy, proxy_for
 from saytics.version import __version__
 
 PATH = "/v1/events/batch"
@@ -25,10 +28,10 @@ class Transport:
     """Posts batches to `host` with `key`."""
 
     def __init__(self, host: str, key: str, timeout_s: float) -> None:
-        parts = urlsplit(host)
-        self._address = (parts.hostname or "", parts.port)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._path = parts.path + PATH
+        self._host = urlsplit(host)
+        # Reads the authorities' certificates, a few milliseconds: once, and not for plain HTTP.
+        self._tls = ssl.create_default_context() if self._host.scheme == "https" else None
+        self._target = self._host.path + PATH
         self._timeout_s = timeout_s
         self._headers = {
             "Authorization": f"Bearer {key}",
@@ -39,10 +42,9 @@ class Transport:
 
     def post(self, body: bytes, *, is_gzip: bool) -> Answer:
         """Send `body` and return the answer; SayticsError `unreachable` if none came."""
-        headers = {**self._headers, "Content-Encoding": "gzip"} if is_gzip else self._headers
         was_open = self._connection is not None
         try:
-            return self._exchange(body, headers)
+            return self._exchange(body, is_gzip=is_gzip)
         except (ConnectionError, http.client.BadStatusLine) as problem:
             self.close()
             # The server closes connections that rest; the first to notice is the next request. A
@@ -53,7 +55,7 @@ class Transport:
             self.close()
             raise _unreachable(problem) from problem
         try:
-            return self._exchange(body, headers)
+            return self._exchange(body, is_gzip=is_gzip)
         except (OSError, http.client.HTTPException) as problem:
             self.close()
             raise _unreachable(problem) from problem
@@ -74,11 +76,12 @@ class Transport:
         if connection is not None and connection.sock is not None:
             connection.sock.close()
 
-    def _exchange(self, body: bytes, headers: dict[str, str]) -> Answer:
+    def _exchange(self, body: bytes, *, is_gzip: bool) -> Answer:
         connection = self._connection
         if connection is None:
             connection = self._connection = self._open()
-        connection.request("POST", self._path, body, headers)
+        headers = {**self._headers, "Content-Encoding": "gzip"} if is_gzip else self._headers
+        connection.request("POST", self._target, body, headers)
         response = connection.getresponse()
         content = response.read(ANSWER_BYTES_MAX + 1)
         answer = Answer(response.status, response.headers.get("Retry-After", ""), content)
@@ -87,10 +90,28 @@ class Transport:
         return answer
 
     def _open(self) -> http.client.HTTPConnection:
-        name, port = self._address
-        if self._tls is None:
+        proxy = proxy_for(self._host)
+        name, port = self._host.hostname or "", self._host.port
+        self._target = self._host.path + PATH
+        if self._tls is not None:
+            first = (proxy.host, proxy.port) if proxy else (name, port)
+            connection = http.client.HTTPSConnection(
+                *first, timeout=self._timeout_s, context=self._tls
+            )
+            if proxy:
+                # The key goes through the tunnel only; the proxy learns host and port.
+                connection.set_tunnel(name, port, _proxy_headers(proxy))
+            return connection
+        if proxy is None:
             return http.client.HTTPConnection(name, port, timeout=self._timeout_s)
-        return http.client.HTTPSConnection(name, port, timeout=self._timeout_s, context=self._tls)
+        # Plain HTTP: the proxy is asked for the whole address.
+        self._target = f"http://{self._host.netloc}{self._target}"
+        self._headers |= _proxy_headers(proxy)
+        return http.client.HTTPConnection(proxy.host, proxy.port, timeout=self._timeout_s)
+
+
+def _proxy_headers(proxy: Proxy) -> dict[str, str]:
+    return {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
 
 
 def _unreachable(problem: Exception) -> SayticsError:

@@ -1,0 +1,2 @@
+export * from './edge.js';
+export { Saytics as default } from './edge.js';

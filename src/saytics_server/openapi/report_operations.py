@@ -1,0 +1,248 @@
+"""The operations of the reports and of the catalogue: the short GET forms, and JSON documents.
+
+The schemas of the documents are made from the structs that read them, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from saytics_server.openapi.refusals import READ_CODES, Json, as_json, ref, refusals
+from saytics_server.query import activity, catalogue, retention
+from saytics_server.query import paths as path_report
+from saytics_server.query.model import INTERVALS
+from saytics_server.query.reports import REPORTS, ExplainDocument, PersonsDocument
+
+_READERS: list[Json] = [{"secretKey": []}]
+_REFERENCES = "#/components/schemas/{name}"
+_TEXT: Json = {"type": "string"}
+_COUNT: Json = {"type": "integer", "minimum": 0}
+_OBJECTS: Json = {"type": "array", "items": {"type": "object"}}
+_DEFINITION = ref("Definition")
+
+
+def paths() -> Json:
+    """Return the operations by address."""
+    return {
+        **{address: {"get": operation} for address, operation in _reports().items()},
+        "/v1/reports/query": {"post": _query()},
+        "/v1/reports/persons": {"post": _persons()},
+        "/v1/reports/explain": {"post": _explain()},
+        **{address: {"get": operation} for address, operation in _catalogue().items()},
+    }
+
+
+def document_schemas() -> Json:
+    """Return the schemas of the JSON documents by name."""
+    schemas: Json = {}
+    for name, report in REPORTS.items():
+        (shape,), parts = msgspec.json.schema_components(
+            [report.Document], ref_template=_REFERENCES
+        )
+        own = shape["$ref"].rsplit("/", 1)[1]
+        question = dict(parts.pop(own))
+        question["properties"] = {"report": {"const": name}, **question["properties"]}
+        question["required"] = ["report", *question.get("required", ())]
+        schemas |= parts
+        schemas[_document_name(name)] = question
+    _, parts = msgspec.json.schema_components(
+        [PersonsDocument, ExplainDocument], ref_template=_REFERENCES
+    )
+    for name in ("PersonsDocument", "ExplainDocument"):
+        parts[name]["properties"]["query"] = _any_document()
+    return {**schemas, **parts}
+
+
+def _document_name(report: str) -> str:
+    return f"{report.capitalize()}Query"
+
+
+def _any_document() -> Json:
+    return {"oneOf": [ref(_document_name(name)) for name in REPORTS]}
+
+
+def _reports() -> dict[str, Json]:
+    described = {
+        "/v1/reports/retention": _get(
+            "reportRetention",
+            "Who comes back, by when they began",
+            retention.PARAMETERS,
+            _answer("cohorts", "overall"),
+        ),
+        "/v1/reports/lifecycle": _get(
+            "reportLifecycle",
+            "New, returning, resurrecting and dormant persons",
+            activity.PARAMETERS,
+            _answer("event", "interval", "data"),
+        ),
+        "/v1/reports/stickiness": _get(
+            "reportStickiness",
+            "On how many intervals persons are active, and DAU over MAU",
+            activity.PARAMETERS,
+            _answer("event", "interval", "data", "dau_mau"),
+        ),
+        "/v1/reports/paths": _get(
+            "reportPaths",
+            "What persons do after an event, or on the way to it",
+            path_report.PARAMETERS,
+            _answer("nodes", "edges", "total"),
+        ),
+    }
+    return described
+
+
+def _catalogue() -> dict[str, Json]:
+    listed: Json = {
+        "type": "object",
+        "required": ["status", "data", "more"],
+        "properties": {
+            "status": {"const": "ok"},
+            "data": {"type": "array"},
+            "more": {"type": "boolean"},
+        },
+    }
+    return {
+        "/v1/catalogue/events": _get(
+            "listEventNames", "Event names with counts", ("search", "limit"), listed
+        ),
+        "/v1/catalogue/properties": _get(
+            "listProperties",
+            "Properties, context and traits with types and samples",
+            ("event", "source", "search", "limit"),
+            listed,
+        ),
+        "/v1/catalogue/values": _get(
+            "listValues",
+            "Values of a property, most frequent first",
+            ("property", "event", "search", "limit"),
+            listed,
+        ),
+    }
+
+
+def _query() -> Json:
+    answer: Json = {
+        "type": "object",
+        "required": ["definition"],
+        "properties": {"definition": _DEFINITION},
+    }
+    return _post(
+        "queryReport",
+        "Any report as one JSON document",
+        _any_document(),
+        {"report": "events", "event": "Subscription Upgraded", "metric": "sum:mrr"},
+        answer,
+    )
+
+
+def _persons() -> Json:
+    person: Json = {
+        "type": "object",
+        "required": ["type", "id"],
+        "properties": {"type": {"enum": ["user", "anonymous"]}, "id": _TEXT},
+    }
+    known: Json = {
+        "status": {"const": "ok"},
+        "count": _COUNT,
+        "persons": {"type": "array", "items": person},
+        "next_cursor": {"type": ["string", "null"]},
+    }
+    return _post(
+        "listPersons",
+        "The persons behind one cell of a report",
+        ref("PersonsDocument"),
+        {"query": {"report": "users", "metric": "dau"}, "cell": {"date": "2024-01-15"}},
+        {"type": "object", "required": list(known), "properties": known},
+    )
+
+
+def _explain() -> Json:
+    return _post(
+        "explainPerson",
+        "What one person did for a report, and what was missing",
+        ref("ExplainDocument"),
+        {"query": {"report": "users", "metric": "dau"}, "person": {"user_id": "user_456"}},
+        {
+            "type": "object",
+            "required": ["status", "person"],
+            "properties": {"status": {"const": "ok"}, "person": {"type": "object"}},
+        },
+    )
+
+
+def _answer(*names: str) -> Json:
+    known: Json = {name: {} for name in names}
+    known["definition"] = _DEFINITION
+    return {"type": "object", "required": list(known), "properties": known}
+
+
+def _get(operation: str, summary: str, parameters: Sequence[str], answer: Json) -> Json:
+    return {
+        "operationId": operation,
+        "tags": ["read"],
+        "summary": summary,
+        "security": _READERS,
+        "parameters": [{"name": name, "in": "query", **_PARAMETERS[name]} for name in parameters],
+        "responses": {
+            "200": {"description": "The answer", "content": as_json(answer)},
+            **refusals(*READ_CODES, "invalid_parameter", "range_too_large"),
+        },
+    }
+
+
+def _post(operation: str, summary: str, body: Json, example: Json, answer: Json) -> Json:
+    codes = ("invalid_parameter", "range_too_large", "invalid_json")
+    return {
+        "operationId": operation,
+        "tags": ["read"],
+        "summary": summary,
+        "security": _READERS,
+        "requestBody": {"required": True, "content": as_json(body, example)},
+        "responses": {
+            "200": {"description": "The answer", "content": as_json(answer)},
+            **refusals(*READ_CODES, *codes, "body_too_large"),
+        },
+    }
+
+
+def _parameter(description: str, schema: Json, **more: Any) -> Json:
+    return {"description": description, "schema": schema, **more}
+
+
+_MANY: Json = {"type": "array", "items": _TEXT}
+_EXPLODED: Json = {"style": "form", "explode": True}
+_PARAMETERS: dict[str, Json] = {
+    "event": _parameter("Only events of this name; any by default.", _TEXT),
+    "from": _parameter("First date or time, included.", _TEXT),
+    "to": _parameter("Last date or time, included.", _TEXT),
+    "as_of": _parameter("Leave out what was received later.", _TEXT),
+    "interval": _parameter("Length of a bucket.", {"enum": list(INTERVALS), "default": "day"}),
+    "filter": _parameter("A condition such as `plan=pro`; all must hold.", _MANY, **_EXPLODED),
+    "breakdown": _parameter("A property, `user.TRAIT` or `cohort=ID`.", _TEXT),
+    "breakdown_limit": _parameter(
+        "How many values are shown.", {"type": "integer", "minimum": 1, "maximum": 200}
+    ),
+    "start": _parameter("The event that starts.", _TEXT),
+    "end": _parameter("The event that paths lead up to.", _TEXT),
+    "return": _parameter("The event that counts as a return; any by default.", _TEXT),
+    "periods": _parameter("Number of periods.", {"type": "integer", "minimum": 1}),
+    "mode": _parameter("Return in the period, or in it or later.", {"enum": ["on", "on_or_after"]}),
+    "cohort": _parameter(
+        "Which start events make a cohort.", {"enum": ["first_time", "first_ever", "recurring"]}
+    ),
+    "window": _parameter("Retention: `calendar` or `elapsed`. Paths: a length, as `7d`.", _TEXT),
+    "depth": _parameter("Steps, the event included.", {"type": "integer", "minimum": 2}),
+    "session": _parameter("The pause that ends a session, as `30m`.", _TEXT),
+    "collapse": _parameter("Repeats of an event are one step.", {"enum": ["true", "false"]}),
+    "top": _parameter("Edges shown per step.", {"type": "integer", "minimum": 1}),
+    "exclude": _parameter("Events that are no steps.", _MANY, **_EXPLODED),
+    "search": _parameter("A part of the name, in any case.", _TEXT),
+    "limit": _parameter(
+        "How many.", {"type": "integer", "minimum": 1, "maximum": catalogue.LIMIT_MAX}
+    ),
+    "source": _parameter("Where it is kept.", {"enum": ["properties", "context", "user"]}),
+    "property": _parameter("A name as filters take it.", _TEXT, required=True),
+}
