@@ -58,13 +58,7 @@ def history() -> list[dict[str, Any]]:
     return items
 
 
-# The store reads a trait's number as whatever kind of number an earlier row had.
-LARGE_TRAITS = pytest.mark.xfail(reason="traits beyond 2**53 lose their last digits", strict=True)
-
-
-@pytest.mark.parametrize(
-    "source", ["properties", "context", pytest.param("user", marks=LARGE_TRAITS)]
-)
+@pytest.mark.parametrize("source", ["properties", "context", "user"])
 def test_a_filter_holds_where_the_oracle_says(store, workspace_id, history, source):
     """Numbers with numbers, times with times, texts with texts; opposites also where absent; in
     properties, in the context and in traits alike."""

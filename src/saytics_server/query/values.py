@@ -97,6 +97,17 @@ def dynamic_value(dynamic: Sql) -> Value:
 
 
 def trait_column(reference: Reference) -> Sql:
-    """Return the Dynamic of a trait, in terms of the `value` of people.latest_traits."""
-    inner = joined(", ", [sql("value"), *map(string, reference.keys[1:])])
-    return sql("JSONExtract({inner}, 'Dynamic')", inner=inner)
+    """Return the Dynamic of a trait, in terms of the `value` of people.latest_traits.
+
+    Read through a JSON column of its own: `JSONExtract` to Dynamic takes a number for whatever kind
+    of number an earlier row had, and integers beyond 2**53 would lose their last digits.
+    """
+    raw = sql("value")
+    if reference.keys[1:]:
+        path = joined(", ", [sql("value"), *map(string, reference.keys[1:])])
+        raw = sql("JSONExtractRaw({path})", path=path)
+    return sql(
+        "getSubcolumn(CAST(concat('{{\"v\":', if({raw} = '', 'null', {raw}), '}}')"
+        " AS JSON(max_dynamic_paths = 1)), 'v')",
+        raw=raw,
+    )
