@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from saytics_server.sql import Sql, all_of, int64, sql, string, strings, uint32
+from saytics_server.sql import Sql, all_of, any_of, int64, sql, string, strings, uint32
 from saytics_server.store import Store
 
 # A shared device has a handful of users and a user a few dozen devices. An id linked to more
@@ -54,6 +54,9 @@ class Links(msgspec.Struct, frozen=True):
     quarantined: frozenset[tuple[str, str, str]]
     # Links received later are not known.
     as_of_ms: int | None = None
+    # Whether some anonymous ids had several users, and whether links were undone.
+    shared: bool = True
+    undone: bool = False
 
     def resolve(self, events: Sql, *, only_anonymous: Sequence[str] | None = None) -> Sql:
         """Return a SELECT of `events` with the columns `known_user` and `person` added.
@@ -72,18 +75,95 @@ class Links(msgspec.Struct, frozen=True):
                 person=person,
                 events=events,
             )
+        among = _among(only_anonymous)
+        if self.as_of_ms is None:
+            resolved = self._with_settled(events, among)
+            if self.shared or self.undone:
+                resolved = self._with_timeline(resolved, self._unsettled(among))
+        else:
+            # The heads hold no times of receipt.
+            unknown = sql("SELECT *, user_id AS known FROM ({events})", events=events)
+            resolved = self._with_timeline(unknown, _ids_in(events, only_anonymous))
         return sql(
-            "SELECT {person} FROM ("
-            " SELECT raw.*, if(raw.user_id != '', raw.user_id, link.linked_user) AS known_user"
-            " FROM (SELECT *, if(user_id = '', anonymous_id, '') AS lookup_id,"
-            "  toString(key_type) AS lookup_universe,"
-            "  toUnixTimestamp64Milli(timestamp) AS lookup_ms FROM ({events})) AS raw"
-            " ASOF LEFT JOIN ({links}) AS link"
-            " ON raw.lookup_id = link.anonymous_id AND raw.lookup_universe = link.universe"
-            " AND raw.lookup_ms >= link.from_ms)",
+            "SELECT {person} FROM (SELECT * EXCEPT known, known AS known_user FROM ({resolved}))",
             person=person,
+            resolved=resolved,
+        )
+
+    def _with_settled(self, events: Sql, among: Sql) -> Sql:
+        """Return `events` with `known`: the user, where an id only ever had the one."""
+        return sql(
+            "SELECT raw.*, if(raw.user_id != '', raw.user_id,"
+            " if(raw.key_type = {secret}, head.secret_user, head.write_user)) AS known"
+            " FROM (SELECT *, if(user_id = '', anonymous_id, '') AS lookup_id FROM ({events}))"
+            " AS raw LEFT ANY JOIN ({heads}) AS head ON raw.lookup_id = head.anonymous_id",
+            secret=string(_SECRET),
             events=events,
-            links=self._timeline(_ids_in(events, only_anonymous)),
+            heads=self._settled(among),
+        )
+
+    def _settled(self, among: Sql) -> Sql:
+        """Return (anonymous_id, secret_user, write_user): for each universe the one user, or ''."""
+        users = {
+            universe: sql(
+                "if({low} != {high} OR {quarantined}, '', {low})",
+                low=sql(low),
+                high=sql(high),
+                quarantined=self._is_quarantined(universe, sql(low)),
+            )
+            for universe, low, high in (
+                (_SECRET, "secret_low", "secret_high"),
+                (_WRITE, "any_low", "any_high"),
+            )
+        }
+        settled = [among, sql("NOT {undone}", undone=self._had_undone())]
+        return sql(
+            "SELECT anonymous_id, {secret} AS secret_user, {write} AS write_user"
+            " FROM ({heads}) WHERE {settled}",
+            secret=users[_SECRET],
+            write=users[_WRITE],
+            heads=heads_of(self.workspace_id),
+            settled=all_of(settled),
+        )
+
+    def _unsettled(self, among: Sql) -> Sql:
+        """Return the condition on links that only their whole history tells whose an id is."""
+        return sql(
+            "anonymous_id IN (SELECT anonymous_id FROM ({heads}) WHERE {among}"
+            " AND (any_low != any_high OR {undone}))",
+            heads=heads_of(self.workspace_id),
+            among=among,
+            undone=self._had_undone(),
+        )
+
+    def _had_undone(self) -> Sql:
+        if not self.undone:
+            return sql("false")
+        return sql(
+            "anonymous_id IN (SELECT anonymous_id FROM unlinks WHERE workspace_id = {workspace})",
+            workspace=uint32(self.workspace_id),
+        )
+
+    def _is_quarantined(self, universe: str, user: Sql) -> Sql:
+        sides = {"user_id": user, "anonymous_id": sql("anonymous_id")}
+        found = [
+            sql("{column} IN {ids}", column=column, ids=strings(ids))
+            for side, column in sides.items()
+            if (ids := sorted(i for of, on, i in self.quarantined if (of, on) == (universe, side)))
+        ]
+        return any_of(found)
+
+    def _with_timeline(self, events: Sql, where: Sql) -> Sql:
+        """Return `events` with `known` filled from the links that fulfil `where`, by time."""
+        return sql(
+            "SELECT raw.* EXCEPT known, if(raw.known != '', raw.known, link.linked_user) AS known"
+            " FROM (SELECT *, if(known = '', concat({key}, anonymous_id), '') AS timed_key,"
+            "  toUnixTimestamp64Milli(timestamp) AS timed_ms FROM ({events})) AS raw"
+            " ASOF LEFT JOIN ({links}) AS link"
+            " ON raw.timed_key = link.timed_key AND raw.timed_ms >= link.from_ms",
+            key=sql("if(key_type = {secret}, 's', 'w')", secret=string(_SECRET)),
+            events=events,
+            links=self._timeline(where),
         )
 
     def usable(self, where: Sql) -> Sql:
@@ -104,45 +184,79 @@ class Links(msgspec.Struct, frozen=True):
                             ids=strings(ids),
                         )
                     )
+        links = sql(
+            "SELECT * FROM links WHERE workspace_id = {workspace} AND {received} AND {where}",
+            workspace=uint32(self.workspace_id),
+            received=_received(self.as_of_ms),
+            where=where,
+        )
         return sql(
             "SELECT * FROM (SELECT anonymous_id, user_id, message_id,"
             " arrayJoin(if(key_type = {secret}, [{secret}, {write}], [{write}])) AS universe,"
-            " toUnixTimestamp64Milli(timestamp) AS at_ms"
-            " FROM links WHERE workspace_id = {workspace} AND {received} AND {where})"
-            " WHERE {conditions}",
-            received=_received(self.as_of_ms),
+            " toUnixTimestamp64Milli(timestamp) AS at_ms FROM ({links})) WHERE {conditions}",
+            links=self._not_undone(links) if self.undone else links,
             secret=string(_SECRET),
             write=string(_WRITE),
-            workspace=uint32(self.workspace_id),
-            where=where,
             conditions=all_of(conditions),
         )
 
-    def _timeline(self, where: Sql) -> Sql:
-        """Return (anonymous_id, universe, from_ms, linked_user): who an id is from when on.
-
-        Most ids only ever have one user, and for them the first row, which holds always, will do.
-        """
-        shared = sql(
-            "{where} AND anonymous_id IN (SELECT anonymous_id FROM links"
-            " WHERE workspace_id = {workspace} AND {received} AND {where}"
-            " GROUP BY anonymous_id HAVING min(user_id) != max(user_id))",
-            received=_received(self.as_of_ms),
-            where=where,
+    def _not_undone(self, links: Sql) -> Sql:
+        """Return `links` without those received before the two ids were last unlinked."""
+        return sql(
+            "SELECT link.* FROM ({links}) AS link LEFT ANY JOIN"
+            " (SELECT anonymous_id, user_id, max((received_at, position)) AS undone"
+            " FROM unlinks WHERE workspace_id = {workspace} AND {received}"
+            " GROUP BY anonymous_id, user_id) AS last"
+            " ON link.anonymous_id = last.anonymous_id AND link.user_id = last.user_id"
+            " WHERE (link.received_at, link.position) > last.undone",
+            links=links,
             workspace=uint32(self.workspace_id),
+            received=_received(self.as_of_ms),
+        )
+
+    def _timeline(self, where: Sql) -> Sql:
+        """Return (timed_key, from_ms, linked_user): who an id is from when on, in each universe.
+
+        Only changes are kept: a browser states its link with every event. The first row holds for
+        what came before it, too. `timed_key` is the universe's letter and the id.
+        """
+        moments = sql(
+            "SELECT concat(substring(universe, 1, 1), anonymous_id) AS timed_key, at_ms,"
+            " argMax(user_id, (message_id, user_id)) AS linked_user"
+            " FROM ({usable}) GROUP BY timed_key, at_ms",
+            usable=self.usable(where),
         )
         return sql(
-            "SELECT anonymous_id, universe, {always} AS from_ms,"
-            " argMax(user_id, (-at_ms, message_id, user_id)) AS linked_user"
-            " FROM ({usable}) GROUP BY anonymous_id, universe"
-            " UNION ALL"
-            " SELECT anonymous_id, universe, at_ms AS from_ms,"
-            " argMax(user_id, (message_id, user_id)) AS linked_user"
-            " FROM ({shared}) GROUP BY anonymous_id, universe, at_ms",
+            "SELECT timed_key, if(before = '', {always}, at_ms) AS from_ms, linked_user FROM ("
+            "SELECT timed_key, at_ms, linked_user, lagInFrame(linked_user) OVER"
+            " (PARTITION BY timed_key ORDER BY at_ms ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)"
+            " AS before FROM ({moments})) WHERE linked_user != before",
             always=int64(_ALWAYS_MS),
-            usable=self.usable(where),
-            shared=self.usable(shared),
+            moments=moments,
         )
+
+
+def heads_of(workspace_id: int) -> Sql:
+    """Return a SELECT of (anonymous_id, secret_low, secret_high, any_low, any_high).
+
+    These are the least and the greatest user an id was linked to, by secret keys and by any; where
+    both are one, there was no other, and its time does not matter. Quarantined and undone links
+    count.
+    """
+    return sql(
+        "SELECT anonymous_id, minIf(low, key_type = {secret}) AS secret_low,"
+        " maxIf(high, key_type = {secret}) AS secret_high, min(low) AS any_low,"
+        " max(high) AS any_high FROM link_heads WHERE workspace_id = {workspace}"
+        " GROUP BY anonymous_id",
+        secret=string(_SECRET),
+        workspace=uint32(workspace_id),
+    )
+
+
+def _among(only_anonymous: Sequence[str] | None) -> Sql:
+    if only_anonymous is None:
+        return sql("true")
+    return sql("anonymous_id IN {ids}", ids=strings(only_anonymous))
 
 
 def _ids_in(events: Sql, only_anonymous: Sequence[str] | None) -> Sql:
@@ -151,7 +265,7 @@ def _ids_in(events: Sql, only_anonymous: Sequence[str] | None) -> Sql:
     A browser states its link with every event, so there are more links than events that need one.
     """
     if only_anonymous is not None:
-        return sql("anonymous_id IN {ids}", ids=strings(only_anonymous))
+        return _among(only_anonymous)
     return sql(
         "anonymous_id IN (SELECT anonymous_id FROM ({events}) WHERE user_id = '')", events=events
     )
@@ -166,43 +280,87 @@ def _received(as_of_ms: int | None) -> Sql:
 
 def links_of(store: Store, workspace_id: int, *, as_of_ms: int | None = None) -> Links:
     """Return how a workspace's links stand, or stood. A few milliseconds without links."""
-    received = _received(as_of_ms)
+    heads = sql(
+        "SELECT count(), countIf(any_low != any_high), (SELECT count() FROM unlinks"
+        " WHERE workspace_id = {workspace} AND {received}) FROM ({heads})",
+        workspace=uint32(workspace_id),
+        received=_received(as_of_ms),
+        heads=heads_of(workspace_id),
+    )
+    ids, shared, undone = store.query(*heads.render())[0]
+    likely = _likely_crowded(store, workspace_id, shared) if as_of_ms is None else ids > 0
+    crowded: set[tuple[str, str, str]] = set()
+    if likely:
+        for universe in (_SECRET, _WRITE):
+            for side in ("user_id", "anonymous_id"):
+                statement = _crowded(workspace_id, universe, side, as_of_ms)
+                found = store.query(*statement.render())
+                crowded |= {(universe, side, row[0]) for row in found}
+    return Links(
+        workspace_id,
+        ids > 0,
+        frozenset(crowded),
+        as_of_ms,
+        shared=shared > 0,
+        undone=undone > 0,
+    )
+
+
+def _likely_crowded(store: Store, workspace_id: int, shared: int) -> bool:
+    """Return whether an id can have too many counterparts, by numbers that are cheap to get.
+
+    A user has at most its own ids and all shared ones; a shared id at most one user per link.
+    """
     statement = sql(
-        "SELECT count() FROM links WHERE workspace_id = {workspace} AND {received}",
+        "SELECT (SELECT max(ids) FROM (SELECT count() AS ids FROM ({heads})"
+        " WHERE any_low = any_high GROUP BY any_low)),"
+        " (SELECT max(users) FROM (SELECT uniqExact(user_id) AS users FROM links"
+        " WHERE workspace_id = {workspace} AND {has_shared} AND anonymous_id IN"
+        " (SELECT anonymous_id FROM ({heads}) WHERE any_low != any_high) GROUP BY anonymous_id))",
+        heads=heads_of(workspace_id),
         workspace=uint32(workspace_id),
-        received=received,
+        has_shared=sql("true" if shared else "false"),
     )
-    count = store.query(*statement.render())[0][0]
-    quarantined: frozenset[tuple[str, str, str]] = frozenset()
-    if count > LINK_COUNTERPARTS_MAX:
-        quarantined = frozenset(
-            (universe, side, row[0])
-            for universe in (_SECRET, _WRITE)
-            for side, other in (("user_id", "anonymous_id"), ("anonymous_id", "user_id"))
-            for row in store.query(
-                *_crowded(workspace_id, universe, side, other, received).render()
-            )
+    own_ids, users = store.query(*statement.render())[0]
+    return (own_ids or 0) + shared > LINK_COUNTERPARTS_MAX or (users or 0) > LINK_COUNTERPARTS_MAX
+
+
+def _crowded(workspace_id: int, universe: str, side: str, as_of_ms: int | None) -> Sql:
+    """Return a SELECT of ids with too many counterparts.
+
+    Only ids that had several users are looked up among the links: the others' one counterpart
+    stands in their head. As of an earlier time all are looked up.
+    """
+    low, high = ("secret_low", "secret_high") if universe == _SECRET else ("any_low", "any_high")
+    shared = sql(
+        "SELECT anonymous_id FROM ({heads}) WHERE {low} != {high}",
+        heads=heads_of(workspace_id),
+        low=sql(low),
+        high=sql(high),
+    )
+    pairs = sql(
+        "SELECT DISTINCT anonymous_id, user_id FROM links WHERE workspace_id = {workspace}"
+        " AND {received} AND {class} AND {shared}",
+        **{"class": sql("key_type = 'secret'" if universe == _SECRET else "true")},
+        workspace=uint32(workspace_id),
+        received=_received(as_of_ms),
+        shared=sql("anonymous_id IN ({shared})", shared=shared)
+        if as_of_ms is None
+        else sql("true"),
+    )
+    if side == "user_id" and as_of_ms is None:
+        pairs = sql(
+            "{pairs} UNION ALL SELECT anonymous_id, {low} AS user_id FROM ({heads})"
+            " WHERE {low} = {high} AND {low} != ''",
+            pairs=pairs,
+            heads=heads_of(workspace_id),
+            low=sql(low),
+            high=sql(high),
         )
-    return Links(workspace_id, count > 0, quarantined, as_of_ms)
-
-
-def _crowded(workspace_id: int, universe: str, side: str, other: str, received: Sql) -> Sql:
-    """Return a SELECT of ids with too many counterparts; distinct ones are counted only where
-    the number of links, which costs far less to count, allows that many."""
-    seen = sql(
-        "workspace_id = {workspace} AND {received}",
-        workspace=uint32(workspace_id),
-        received=received,
-    )
-    if universe == _SECRET:
-        seen = sql("{seen} AND key_type = 'secret'", seen=seen)
     return sql(
-        "SELECT {side} FROM links WHERE {seen} AND {side} IN"
-        " (SELECT {side} FROM links WHERE {seen} GROUP BY {side} HAVING count() > {most})"
-        " GROUP BY {side} HAVING uniqExact({other}) > {most}",
+        "SELECT {side} FROM ({pairs}) GROUP BY {side} HAVING count() > {most}",
         side=sql(side),
-        other=sql(other),
-        seen=seen,
+        pairs=pairs,
         most=int64(LINK_COUNTERPARTS_MAX),
     )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from saytics_server.errors import Failure, Refused
-from saytics_server.store.schema import POSITIONED, TABLES, VIEWS
+from saytics_server.store.schema import DERIVED, POSITIONED, TABLES, VIEWS
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -83,6 +83,7 @@ class Store:
         self._writer = self._connect()
         for statement in (*TABLES.values(), *VIEWS.values()):
             self._writer.command(statement)
+        self._fill_derived()
         for _ in range(QUERY_CLIENTS):
             self._clients.put(self._connect())
         self._ids = self._connect()
@@ -201,6 +202,24 @@ class Store:
             parameters={"first": first, "last": last},
         ).result_rows
         return {int(row[0]) for row in rows}
+
+    def derive_again(self, beyond: int) -> None:
+        """Fill the views' tables again from all rows beyond a position. On the loader's thread.
+
+        A crash between a table and its view leaves rows that the view never saw.
+        """
+        for target, source, select in DERIVED:
+            later = f"FROM (SELECT * FROM {source} WHERE position > {{beyond:UInt64}}) AS {source}"  # noqa: S608
+            again = select.replace(f"FROM {source}", later, 1)
+            self._writer.command(f"INSERT INTO {target} {again}", parameters={"beyond": beyond})
+
+    def _fill_derived(self) -> None:
+        """Fill tables that a data directory of before has not had yet."""
+        for target in {target for target, _, _ in DERIVED}:
+            if not self._writer.query(f"SELECT 1 FROM {target} LIMIT 1").result_rows:  # noqa: S608
+                for derived, _, select in DERIVED:
+                    if derived == target:
+                        self._writer.command(f"INSERT INTO {target} {select}")
 
     def close(self) -> None:
         """Close every client. Inserted blocks are already durable."""

@@ -51,6 +51,8 @@ class Loader:
         # Beyond the checkpoint the store may hold some of a block that a crash cut short, or much
         # more where the log lost its end: up to there, what is stored already is left out.
         self._stored_through = store.highest_position(self.loaded_position)
+        if self._stored_through > self.loaded_position:
+            store.derive_again(self.loaded_position)
 
     def start(self) -> None:
         """Start loading."""

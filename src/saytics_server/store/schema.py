@@ -114,6 +114,21 @@ TABLES: dict[str, str] = {
         ORDER BY (workspace_id, anonymous_id, timestamp, position)
         SETTINGS {_DURABLE_ONCE}
     """,
+    # The least and the greatest user of each anonymous id, filled by VIEWS. Where they are one, as
+    # for most, its thousands of links need not be read (people.py). Minimum and maximum do not mind
+    # what comes twice or in another order.
+    "link_heads": f"""
+        CREATE TABLE IF NOT EXISTS link_heads (
+            workspace_id UInt32,
+            anonymous_id String CODEC(ZSTD(1)),
+            key_type Enum8('write' = 0, 'secret' = 1),
+            low SimpleAggregateFunction(min, String) CODEC(ZSTD(1)),
+            high SimpleAggregateFunction(max, String) CODEC(ZSTD(1))
+        )
+        ENGINE = AggregatingMergeTree
+        ORDER BY (workspace_id, anonymous_id, key_type)
+        SETTINGS {_DURABLE_ONCE}
+    """,
     # One row per undoing: it voids every link between the two ids received before it, that is with
     # a smaller (received_at, position). What is stated later links again.
     "unlinks": f"""
@@ -197,6 +212,10 @@ KEYS_OF_EVENTS = """
             mapKeys(of_context), mapValues(of_context))
     ) AS found
 """
+HEADS_OF_LINKS = """
+    SELECT workspace_id, anonymous_id, key_type, min(user_id) AS low, max(user_id) AS high
+    FROM links GROUP BY workspace_id, anonymous_id, key_type
+"""
 KEYS_OF_TRAITS = """
     SELECT workspace_id, toYYYYMM(received_at) AS month, 'user' AS source, '' AS event,
         trait AS path, toString(JSONType(value)) AS type, max(toDate(timestamp)) AS last_day
@@ -210,7 +229,18 @@ VIEWS: dict[str, str] = {
     "event_keys": f"""
         CREATE MATERIALIZED VIEW IF NOT EXISTS event_keys TO property_keys AS {KEYS_OF_EVENTS}
     """,
+    "heads_of_links": f"""
+        CREATE MATERIALIZED VIEW IF NOT EXISTS heads_of_links TO link_heads AS {HEADS_OF_LINKS}
+    """,
     "trait_keys": f"""
         CREATE MATERIALIZED VIEW IF NOT EXISTS trait_keys TO property_keys AS {KEYS_OF_TRAITS}
     """,
 }
+
+# What each view's table holds, and the table it is made from: to fill it anew, in whole or from a
+# position on. Rows may be added twice: the tables merge them.
+DERIVED: tuple[tuple[str, str, str], ...] = (
+    ("property_keys", "events", KEYS_OF_EVENTS),
+    ("property_keys", "traits", KEYS_OF_TRAITS),
+    ("link_heads", "links", HEADS_OF_LINKS),
+)
