@@ -6,7 +6,7 @@ UV := $(BIN)/uv
 UV_VERSION := 0.13.9
 
 SDK_FILES := src/saytics_server/sdk_files
-SDK_SOURCES := $(wildcard sdks/node/package.json sdks/browser/package-lock.json $(wildcard sdks/browser/src/*) $(wildcard sdks/node/src/*) sdks/python/pyproject.toml sdks/python/src/saytics/*.py sdks/python/src/saytics/integrations/*.py)
+SDK_SOURCES := $(wildcard sdks/node/package.json sdks/browser/package.json sdks/browser/package-lock.json $(wildcard sdks/browser/src/*) $(wildcard sdks/node/src/*) sdks/python/pyproject.toml sdks/python/src/saytics/*.py sdks/python/src/saytics/integrations/*.py)
 
 .PHONY: run test test-slow test-browser lint types format bench sdks lock clean ci
 

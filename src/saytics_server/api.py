@@ -18,6 +18,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from saytics_server.accounts import Accounts, Key, Workspace
+from saytics_server.api_cohorts import Rim, Unlink
+from saytics_server.api_cohorts import routes as cohort_routes
 from saytics_server.clock import Clock
 from saytics_server.collect import PATHS
 from saytics_server.errors import Refused, Rejection, error_body
@@ -49,12 +51,18 @@ class Api:
     """The routes, over the parts they read from."""
 
     def __init__(
-        self, accounts: Accounts, store: Store, clock: Clock, is_ready: Callable[[], str | None]
+        self,
+        accounts: Accounts,
+        store: Store,
+        clock: Clock,
+        is_ready: Callable[[], str | None],
+        unlink: Unlink | None = None,
     ) -> None:
         self._accounts = accounts
         self._store = store
         self._clock = clock
         self._is_ready = is_ready
+        self._unlink = unlink
 
     def routes(self) -> list[BaseRoute]:
         """Return every route of this module."""
@@ -65,6 +73,9 @@ class Api:
             # The collector stands before these; here they only say which methods there are.
             *(Route(path, _collected, methods=["POST"]) for path in sorted(PATHS)),
             Route("/v1/events", self._events, methods=["GET"]),
+            *cohort_routes(
+                self._accounts, self._store, Rim(self._asking, _json, answer), self._unlink
+            ),
             Route("/v1/users/{user_id:path}", self._user, methods=["GET"]),
             *(
                 Route(f"/v1/reports/{name}", self._report(name), methods=["GET"])
@@ -167,7 +178,14 @@ class Api:
         return found
 
     def _frame(self, workspace: Workspace) -> Frame:
-        return Frame(workspace.id, workspace.timezone, workspace.week_start, self._clock.now_ms())
+        saved = self._accounts.cohorts.all(workspace.id)
+        return Frame(
+            workspace.id,
+            workspace.timezone,
+            workspace.week_start,
+            self._clock.now_ms(),
+            cohorts={str(id_): cohort.definition for id_, cohort in saved.items()},
+        )
 
 
 async def _json(request: Request) -> Any:

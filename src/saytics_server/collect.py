@@ -329,9 +329,20 @@ class Collector:
         except (LogFullError, LogBusyError) as error:
             if len(request.rejections) == len(request.items):
                 return  # nothing was to be accepted; its sender still learns what to fix
-            if isinstance(error, LogFullError):
-                raise Refused("storage_full", headers={"Retry-After": "30"}) from None
-            raise Refused("overloaded") from None
+            raise _not_appended(error) from None
+
+    async def unlink(self, workspace_id: int, anonymous_id: str, user_id: str) -> int:
+        """Undo every link between two ids received up to now; return its position, once on disk.
+
+        Raises Refused("storage_full" | "overloaded" | "clock_invalid").
+        """
+        received_ms = self._receive_time()
+        row = events.UnlinkRow(workspace_id, events.SECRET, received_ms, anonymous_id, user_id)
+        try:
+            await self._log.append([row], len(anonymous_id) + len(user_id))
+        except (LogFullError, LogBusyError) as error:
+            raise _not_appended(error) from None
+        return self._log.last_position
 
     def _answer(self, request: _Request) -> None:
         result = request.result
@@ -621,6 +632,12 @@ def _client(request: _Request) -> tuple[str | None, str | None]:
     client = request.scope.get("client")
     agent = request.headers.get(b"user-agent")
     return (client[0] if client else None, agent.decode("latin-1") if agent else None)
+
+
+def _not_appended(error: LogFullError | LogBusyError) -> Refused:
+    if isinstance(error, LogFullError):
+        return Refused("storage_full", headers={"Retry-After": "30"})
+    return Refused("overloaded")
 
 
 def _refuse_disconnect(message: MutableMapping[str, Any]) -> None:

@@ -64,6 +64,8 @@ KEEP_ALIVE_S = 75
 # Rows of the log's end that the live view starts with.
 LIVE_ROWS = 2_000
 LAST_USED_FLUSH_S = 60.0
+# An undone link is durable before; so long its request waits for reports to know of it.
+UNLINK_VISIBLE_S = 2.0
 
 
 class Parts:
@@ -196,6 +198,11 @@ class Server:
             with contextlib.suppress(Refused):  # the disk is full: times of last use can wait
                 await asyncio.to_thread(self.parts.accounts.flush_last_used)
 
+    async def _unlink(self, workspace_id: int, anonymous_id: str, user_id: str) -> None:
+        """Undo the links between two ids; reports know by the time this returns, if they can."""
+        position = await self.collector.unlink(workspace_id, anonymous_id, user_id)
+        await asyncio.to_thread(self.parts.loader.wait_loaded, position, UNLINK_VISIBLE_S)
+
     def _application(self) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         parts, config = self.parts, self.config
         context = DashboardContext(
@@ -207,7 +214,9 @@ class Server:
             python_package_path=sdk_packages.python_package_path(),
             secure_cookies=(config.public_url or "").startswith("https://"),
         )
-        reading = api.Api(parts.accounts, parts.store, self._clock, lambda: self._unready)
+        reading = api.Api(
+            parts.accounts, parts.store, self._clock, lambda: self._unready, self._unlink
+        )
         rest = Starlette(
             routes=[*reading.routes(), *sdk_packages.routes(), *dashboard_routes(context)],
             exception_handlers={

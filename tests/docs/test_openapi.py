@@ -26,8 +26,6 @@ NOT_OF_THE_API = {
     "invalid_setup_token",
     "login_throttled",
     "method_not_allowed",
-    "missing_parameter",
-    "not_found",
 }
 
 

@@ -190,3 +190,22 @@ def test_top_events_are_counted_with_their_persons(store, workspace_id):
         {"event": "B", "count": 2, "users": 1},
         {"event": "A", "count": 1, "users": 1},
     ]
+
+
+def test_what_a_crash_kept_from_a_view_is_filled_in_again(store, workspace_id):
+    """Links that are stored while their heads are not count again after the next start."""
+    history = [
+        anonymous(messageId="m1"),
+        {"event": "A", "userId": "u", "timestamp": NOON_MS},
+        identify(anonymousId="a"),
+    ]
+    insert_history(store, workspace_id, history)
+    assert users(store, workspace_id) == 1
+    store.command(
+        "ALTER TABLE link_heads DELETE WHERE workspace_id = {workspace:UInt32}"
+        " SETTINGS mutations_sync = 2",
+        {"workspace": workspace_id},
+    )
+    assert users(store, workspace_id) == 2
+    store.derive_again(0)
+    assert users(store, workspace_id) == 1

@@ -19,6 +19,8 @@ const SENT_AT_BYTES = 40;
 const QUEUE_EVENTS_MAX = 1000;
 const QUEUE_CHARACTERS_MAX = 1_000_000;
 const TIMEOUT_MS = 10_000;
+// Another tab sees a removal from storage later than a lock that is free again (30 ms were seen).
+const REMOVAL_SEEN_MS = 100;
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 30_000;
 // A wrong header or clock must not silence a browser for ever.
@@ -82,9 +84,12 @@ export function createSender(writeKey, host, report) {
   }
 
   async function sendAll() {
-    for (;;) {
+    for (let removed = false; ; removed = true) {
       const batch = nextBatch();
-      if (!batch.length) return;
+      if (!batch.length) {
+        if (removed) await new Promise((seen) => setTimeout(seen, REMOVAL_SEEN_MS));
+        return;
+      }
       const waitMs = pausedMs();
       if (waitMs > 0) {
         flushIn(waitMs);

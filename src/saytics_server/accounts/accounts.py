@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from saytics_server.accounts import keys, rows, rules, tables
+from saytics_server.accounts.cohorts import Cohorts
 from saytics_server.accounts.database import is_disk_full, open_database, write_transactions
 from saytics_server.accounts.model import ROLES, Account, Key, Limits, Session, Workspace
 from saytics_server.accounts.passwords import hash_password, is_outdated, verify_password
@@ -68,6 +69,7 @@ class Accounts:
         self._flushed_ms: dict[int, int] = {}
         with engine.connect() as connection:
             self._directory = rows.read_directory(connection)
+        self.cohorts = Cohorts(engine, self._change, clock)
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, url: str | None = None) -> Accounts:

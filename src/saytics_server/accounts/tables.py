@@ -91,6 +91,20 @@ sessions = sa.Table(
     sa.Column("expires_at_ms", sa.BigInteger, nullable=False, index=True),
 )
 
+# `definition` is a JSON document; what it means is known to the queries alone.
+cohorts = sa.Table(
+    "cohorts",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("workspace_id", sa.ForeignKey("workspaces.id"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("updated_at_ms", sa.BigInteger, nullable=False),
+    sa.UniqueConstraint("workspace_id", "name"),
+    sqlite_autoincrement=True,
+)
+
 # At most one row, and only while there is no account.
 setup_tokens = sa.Table(
     "setup_tokens",

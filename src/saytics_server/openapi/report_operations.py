@@ -1,4 +1,4 @@
-"""The operations of the reports and of the catalogue: the short GET forms, and JSON documents.
+"""The operations of reports, catalogue, cohorts and links: short GET forms, and JSON documents.
 
 The schemas of the documents are made from the structs that read them, so they cannot differ.
 """
@@ -13,6 +13,7 @@ import msgspec
 from saytics_server.openapi.refusals import READ_CODES, Json, as_json, ref, refusals
 from saytics_server.query import activity, catalogue, retention
 from saytics_server.query import paths as path_report
+from saytics_server.query.cohorts import CohortDocument
 from saytics_server.query.model import INTERVALS
 from saytics_server.query.reports import REPORTS, ExplainDocument, PersonsDocument
 
@@ -22,6 +23,26 @@ _TEXT: Json = {"type": "string"}
 _COUNT: Json = {"type": "integer", "minimum": 0}
 _OBJECTS: Json = {"type": "array", "items": {"type": "object"}}
 _DEFINITION = ref("Definition")
+_ANY: Json = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": {"const": "ok"}},
+}
+_PERSON: Json = {
+    "type": "object",
+    "required": ["type", "id"],
+    "properties": {"type": {"enum": ["user", "anonymous"]}, "id": _TEXT},
+}
+_PAGE: Json = {
+    "type": "object",
+    "required": ["status", "count", "persons", "next_cursor"],
+    "properties": {
+        "status": {"const": "ok"},
+        "count": _COUNT,
+        "persons": {"type": "array", "items": _PERSON},
+        "next_cursor": {"type": ["string", "null"]},
+    },
+}
 
 
 def paths() -> Json:
@@ -32,6 +53,8 @@ def paths() -> Json:
         "/v1/reports/persons": {"post": _persons()},
         "/v1/reports/explain": {"post": _explain()},
         **{address: {"get": operation} for address, operation in _catalogue().items()},
+        **_cohorts(),
+        **_links(),
     }
 
 
@@ -49,10 +72,16 @@ def document_schemas() -> Json:
         schemas |= parts
         schemas[_document_name(name)] = question
     _, parts = msgspec.json.schema_components(
-        [PersonsDocument, ExplainDocument], ref_template=_REFERENCES
+        [PersonsDocument, ExplainDocument, CohortDocument], ref_template=_REFERENCES
     )
     for name in ("PersonsDocument", "ExplainDocument"):
         parts[name]["properties"]["query"] = _any_document()
+    parts["SavedCohort"] = {
+        "type": "object",
+        "required": ["name", "definition"],
+        "additionalProperties": False,
+        "properties": {"name": _TEXT, "definition": ref("CohortDocument")},
+    }
     return {**schemas, **parts}
 
 
@@ -123,6 +152,120 @@ def _catalogue() -> dict[str, Json]:
     }
 
 
+def _cohorts() -> Json:
+    cohort: Json = {
+        "type": "object",
+        "required": ["id", "name", "created_at", "updated_at"],
+        "properties": dict.fromkeys(("id", "name", "created_at", "updated_at"), _TEXT),
+    }
+    one: Json = {
+        "type": "object",
+        "required": ["status", "cohort"],
+        "properties": {"status": {"const": "ok"}, "cohort": cohort},
+    }
+    many: Json = {
+        "type": "object",
+        "required": ["status", "data"],
+        "properties": {"status": {"const": "ok"}, "data": {"type": "array", "items": cohort}},
+    }
+    saved = ref("SavedCohort")
+    example = {"name": "Big spenders", "definition": {"traits": ["user.plan=pro"]}}
+    by_id: Json = {
+        "name": "cohort_id",
+        "in": "path",
+        "required": True,
+        "schema": _TEXT,
+        "description": "The cohort's id.",
+    }
+    known = ("not_found", "invalid_parameter")
+    return {
+        "/v1/cohorts": {
+            "get": _get("listCohorts", "Saved cohorts", (), many),
+            "post": _post("createCohort", "Save a cohort", saved, example, one),
+        },
+        "/v1/cohorts/{cohort_id}": {
+            "get": _at(by_id, _get("getCohort", "One cohort", (), one), *known),
+            "put": _at(
+                by_id, _post("replaceCohort", "Change a cohort", saved, example, one), *known
+            ),
+            "delete": _at(by_id, _get("deleteCohort", "Delete a cohort", (), _ANY), *known),
+        },
+        "/v1/cohorts/{cohort_id}/persons": {
+            "get": _at(
+                by_id,
+                _get("listCohortPersons", "Who is in a cohort now", ("limit", "cursor"), _PAGE),
+                *known,
+            )
+        },
+    }
+
+
+def _links() -> Json:
+    listed: Json = {
+        "type": "object",
+        "required": ["status", "data", "next_cursor"],
+        "properties": {
+            "status": {"const": "ok"},
+            "data": _OBJECTS,
+            "next_cursor": {"type": ["string", "null"]},
+        },
+    }
+    user_id: Json = {
+        "name": "id",
+        "in": "path",
+        "required": True,
+        "schema": _TEXT,
+        "description": "The userId, percent-encoded.",
+    }
+    undo: Json = {
+        "type": "object",
+        "required": ["anonymousId", "userId"],
+        "additionalProperties": False,
+        "properties": {
+            "anonymousId": {"type": "string", "minLength": 1, "maxLength": 256},
+            "userId": {"type": "string", "minLength": 1, "maxLength": 256},
+        },
+    }
+    undoing = _post(
+        "undoLink",
+        "Undo every link between two ids",
+        undo,
+        {"anonymousId": "visitor_9", "userId": "user_456"},
+        _ANY,
+    )
+    late = ("overloaded", "storage_full", "clock_invalid")
+    undoing["responses"] = {
+        **undoing["responses"],
+        **refusals(*READ_CODES, "invalid_parameter", "invalid_json", "body_too_large", *late),
+    }
+    cursor = ("invalid_cursor", "invalid_parameter", "missing_parameter")
+    page = ("limit", "cursor")
+    return {
+        "/v1/links": {
+            "get": _with_codes(
+                _get("listLinks", "Links of an id", ("userId", "anonymousId", *page), listed),
+                *cursor,
+            )
+        },
+        "/v1/users/{id}/links": {
+            "get": _at(user_id, _get("listUserLinks", "Links of a user", page, listed), *cursor)
+        },
+        "/v1/links/undo": {"post": undoing},
+    }
+
+
+def _at(parameter: Json, operation: Json, *codes: str) -> Json:
+    """Return an operation on what a path names."""
+    given = operation.get("parameters", [])
+    return _with_codes({**operation, "parameters": [parameter, *given]}, *codes)
+
+
+def _with_codes(operation: Json, *codes: str) -> Json:
+    body = ("invalid_json", "body_too_large") if "requestBody" in operation else ()
+    answered = {"200": operation["responses"]["200"], **refusals(*READ_CODES, *codes, *body)}
+    return {**operation, "responses": answered}
+
+
 def _query() -> Json:
     answer: Json = {
         "type": "object",
@@ -139,23 +282,12 @@ def _query() -> Json:
 
 
 def _persons() -> Json:
-    person: Json = {
-        "type": "object",
-        "required": ["type", "id"],
-        "properties": {"type": {"enum": ["user", "anonymous"]}, "id": _TEXT},
-    }
-    known: Json = {
-        "status": {"const": "ok"},
-        "count": _COUNT,
-        "persons": {"type": "array", "items": person},
-        "next_cursor": {"type": ["string", "null"]},
-    }
     return _post(
         "listPersons",
         "The persons behind one cell of a report",
         ref("PersonsDocument"),
         {"query": {"report": "users", "metric": "dau"}, "cell": {"date": "2024-01-15"}},
-        {"type": "object", "required": list(known), "properties": known},
+        _PAGE,
     )
 
 
@@ -244,5 +376,8 @@ _PARAMETERS: dict[str, Json] = {
         "How many.", {"type": "integer", "minimum": 1, "maximum": catalogue.LIMIT_MAX}
     ),
     "source": _parameter("Where it is kept.", {"enum": ["properties", "context", "user"]}),
+    "userId": _parameter("Links to this user.", _TEXT),
+    "anonymousId": _parameter("Links of this anonymous id.", _TEXT),
+    "cursor": _parameter("`next_cursor` of the page before.", _TEXT),
     "property": _parameter("A name as filters take it.", _TEXT, required=True),
 }

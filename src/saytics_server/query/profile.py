@@ -9,6 +9,7 @@ import msgspec
 from saytics_server.errors import Refused
 from saytics_server.people import Links, anonymous_ids_of, links_of, traits_of
 from saytics_server.query import event_row
+from saytics_server.query.links import warnings_of_user
 from saytics_server.query.model import Frame
 from saytics_server.query.periods import utc_text
 from saytics_server.query.scan import TIMESTAMP_MS
@@ -17,12 +18,16 @@ from saytics_server.sql import day as bind_day
 from saytics_server.store import Store
 
 EVENTS_MAX = 100
+# Traits that have a place of their own on a profile, in this order. `created_at` is when the
+# product made the account; the profile's own is the first activity here.
+RESERVED_TRAITS = ("name", "email", "phone", "avatar", "created_at")
 
 
 def run(store: Store, frame: Frame, user_id: str) -> dict[str, Any]:
     """Return id, traits, first and last activity, latest events and anonymous ids of a user.
 
-    Activity is events, those of linked anonymous ids included, and identify calls.
+    Activity is events, those of linked anonymous ids included, and identify calls. Where there are
+    any, `reserved_traits` has those of RESERVED_TRAITS, and `warnings` the ids in quarantine.
     Raises Refused("user_not_found") for an id that neither an event nor an identify named.
     """
     links = links_of(store, frame.workspace_id)
@@ -30,14 +35,24 @@ def run(store: Store, frame: Frame, user_id: str) -> dict[str, Any]:
     times = _times(store, user)
     if times is None:
         raise Refused("user_not_found")
+    traits = traits_of(store, frame.workspace_id, user_id)
+    reserved = {name: traits[name] for name in RESERVED_TRAITS if _is_text(traits.get(name))}
+    warned = warnings_of_user(store, links, user_id)
     return {
         "id": user_id,
-        "traits": traits_of(store, frame.workspace_id, user_id),
+        "traits": traits,
+        **({"reserved_traits": reserved} if reserved else {}),
         "created_at": utc_text(times[0]),
         "last_seen": utc_text(times[1]),
         "events": _latest_events(store, user),
         "anonymous_ids": user.anonymous_ids,
+        **({"warnings": warned} if warned else {}),
     }
+
+
+def _is_text(value: Any) -> bool:
+    """Tell whether a trait can be shown on a line: a phone may be sent as a number, say."""
+    return isinstance(value, str | int | float) and not isinstance(value, bool) and value != ""
 
 
 class _User(msgspec.Struct, frozen=True):

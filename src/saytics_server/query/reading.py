@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from saytics_server.people import Links, Person, links_of
+from saytics_server.query import cohorts
 from saytics_server.query.model import Filter, Frame, Range, Reference, Selection, invalid
 from saytics_server.query.scan import PERSONAL, Scan, references_in
-from saytics_server.sql import Sql
+from saytics_server.sql import Sql, sql
 from saytics_server.store import Row, Store
 
 
@@ -22,7 +23,8 @@ class Reader:
     def __init__(self, store: Store, frame: Frame) -> None:
         self.store = store
         self.frame = frame
-        self._cohorts: dict[str, Sql] = {}
+        # By id and whether persons are named; None while it is being worked out.
+        self._cohorts: dict[tuple[str, bool], Sql | None] = {}
 
     @cached_property
     def links(self) -> Links:
@@ -61,24 +63,45 @@ class Reader:
             self.links if needed else None,
             tuple((marks or {}).items()),
             only_marked,
-            self._cohort_conditions(filters, breakdown),
+            self._cohort_conditions(filters, breakdown, named=named),
             person,
             named,
         )
 
-    def cohort(self, cohort_id: str) -> Sql:
-        """Return the condition on `person` and `known_user` that a cohort stands for."""
-        raise invalid("filter", f"There is no cohort `{cohort_id}`.")
+    def cohort(self, cohort_id: str, *, named: bool = False, at: str = "filter") -> Sql:
+        """Return the condition on `person` and `known_user` that a cohort stands for.
+
+        `named` is that of the scan it is for, `at` where the cohort is named, for the refusal.
+        """
+        key = (cohort_id, named)
+        if key in self._cohorts:
+            found = self._cohorts[key]
+            if found is None:
+                raise invalid(at, f"The cohort `{cohort_id}` is made of itself.")
+            return found
+        if cohort_id not in self.frame.cohorts:
+            raise invalid(at, f"There is no cohort `{cohort_id}`.")
+        definition = cohorts.parse(self.frame.cohorts[cohort_id], self.frame)
+        self._cohorts[key] = None
+        try:
+            condition = cohorts.condition_of(self, definition, named=named)
+        except BaseException:
+            del self._cohorts[key]
+            raise
+        # A breakdown shows it as JSON: true or false, not 1 or 0.
+        inside = self._cohorts[key] = sql("CAST({condition}, 'Bool')", condition=condition)
+        return inside
 
     def _cohort_conditions(
-        self, filters: Iterable[Filter], breakdown: Reference | None
+        self, filters: Iterable[Filter], breakdown: Reference | None, *, named: bool
     ) -> dict[str, Sql]:
-        named = {
-            cohort_id
+        found = {
+            cohort_id: self.cohort(cohort_id, named=named)
             for condition in references_in(filters)
             if condition.reference.source == "cohort"
             for cohort_id in condition.values
         }
         if breakdown is not None and breakdown.source == "cohort":
-            named.add(breakdown.keys[0])
-        return {cohort_id: self.cohort(cohort_id) for cohort_id in sorted(named)}
+            cohort_id = breakdown.keys[0]
+            found[cohort_id] = self.cohort(cohort_id, named=named, at="breakdown")
+        return found
