@@ -18,7 +18,7 @@ test: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	node --test sdks/node/test/*.test.js
 
 test-slow: $(VENV)/.installed-dev $(SDK_FILES)/.built
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 900
 
 test-browser: $(VENV)/.installed-dev $(SDK_FILES)/.built
 	$(BIN)/python -m pytest -m browser

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -89,24 +90,13 @@ def test_an_older_database_is_migrated_with_its_content(tmp_path, clock, monkeyp
     accounts = Accounts.open(tmp_path, clock)
     made = bootstrap(accounts)
     accounts.close()
-    migrations = tmp_path / "migrations"
-    (migrations / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/r0001_first_tables.py"):
-        (migrations / name).write_text((database._MIGRATIONS / name).read_text())
-    (migrations / "versions" / "r0002_notes.py").write_text(
-        "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
-        "def upgrade():\n"
-        "    op.execute('CREATE TABLE notes (text TEXT)')\n"
-    )
-    monkeypatch.setattr(database, "_MIGRATIONS", migrations)
-    monkeypatch.setattr(database, "HEAD_REVISION", "0002")
+    _add_migration(tmp_path, monkeypatch, "CREATE TABLE notes (text TEXT)")
     for _ in range(2):
         accounts = Accounts.open(tmp_path, clock)
         assert accounts.authenticate(made.secret_key)
         accounts.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "meta.db")) as connection:
-        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("0002",)]
+        assert connection.execute("SELECT * FROM alembic_version").fetchall() == [("9000",)]
         assert connection.execute("SELECT * FROM notes").fetchall() == []
 
 
@@ -114,22 +104,28 @@ def test_a_failing_migration_changes_nothing(tmp_path, clock, monkeypatch):
     """A script that fails half-way leaves schema and revision as they were."""
     Accounts.open(tmp_path, clock).close()
     before = schema(tmp_path / "meta.db")
-    migrations = tmp_path / "migrations"
-    (migrations / "versions").mkdir(parents=True)
-    for name in ("env.py", "versions/r0001_first_tables.py"):
-        (migrations / name).write_text((database._MIGRATIONS / name).read_text())
-    (migrations / "versions" / "r0002_notes.py").write_text(
-        "from alembic import op\n"
-        "revision, down_revision = '0002', '0001'\n"
-        "def upgrade():\n"
-        "    op.execute('CREATE TABLE notes (text TEXT)')\n"
-        "    op.execute('INSERT INTO nowhere VALUES (1)')\n"
+    _add_migration(
+        tmp_path,
+        monkeypatch,
+        "CREATE TABLE notes (text TEXT)",
+        "INSERT INTO nowhere VALUES (1)",
     )
-    monkeypatch.setattr(database, "_MIGRATIONS", migrations)
-    monkeypatch.setattr(database, "HEAD_REVISION", "0002")
     with pytest.raises(Failure, match="nowhere"):
         Accounts.open(tmp_path, clock)
     assert schema(tmp_path / "meta.db") == before
+
+
+def _add_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *statements: str) -> None:
+    """Let the newest revision be one that runs `statements`, behind all there are."""
+    migrations = tmp_path / "migrations"
+    shutil.copytree(database._MIGRATIONS, migrations)
+    (migrations / "versions" / "r9000_notes.py").write_text(
+        "from alembic import op\n"
+        f"revision, down_revision = '9000', '{database.HEAD_REVISION}'\n"
+        "def upgrade():\n" + "".join(f"    op.execute({text!r})\n" for text in statements)
+    )
+    monkeypatch.setattr(database, "_MIGRATIONS", migrations)
+    monkeypatch.setattr(database, "HEAD_REVISION", "9000")
 
 
 def _newer(path: Path) -> None:

@@ -154,6 +154,41 @@ def test_cohorts_are_made_of_cohorts(store, workspace_id):
         assert who(store, workspace_id, definition, **others) == expected, definition
 
 
+def test_as_of_tells_who_was_in_a_cohort(store, workspace_id):
+    """By the traits, events and links received by then, with the days before then."""
+    then = NOON_MS - 2 * DAY_MS
+    late = {"receivedAt": then + 1}
+    insert_history(
+        store,
+        workspace_id,
+        [
+            {**identify("a", plan="pro"), "timestamp": then - 9},
+            {**identify("a", plan="free"), "timestamp": then - 8, **late},
+            {**identify("late", plan="pro"), "timestamp": then - 9, **late},
+            {**event("b"), "timestamp": then - 1},
+            {**event("c"), "timestamp": then - 1, **late},
+            {"event": "Visit", "anonymousId": "ø", "timestamp": then - 7},
+            {**identify("a"), "anonymousId": "ø", "timestamp": then - 6, **late},
+        ],
+    )
+
+    def at(as_of_ms: int | None, definition: Any) -> list[str]:
+        asking = Frame(
+            workspace_id, ZONE, 0, as_of_ms or NOON_MS, as_of_ms, cohorts={"1": definition}
+        )
+        reader = Reader(store, asking)
+        return sorted(row[0] for row in reader.rows(cohorts.persons_in(reader, "1")))
+
+    for definition, earlier, now in (
+        ({"traits": "user.plan=pro"}, ["ua"], ["ulate"]),
+        ({"did": {"event": "Order"}}, ["ub"], ["ub", "uc"]),
+        ({"did": {"event": "Order", "last_days": 1}}, ["ub"], []),
+        ({"list": {"anonymous_ids": ["ø"]}}, ["aø"], ["ua"]),
+        ({"not": {"list": {"user_ids": ["b"]}}}, ["aø", "ua"], ["ua", "uc", "ulate"]),
+    ):
+        assert (at(then, definition), at(None, definition)) == (earlier, now), definition
+
+
 # What a report cannot be asked without.
 NEEDED: dict[str, dict[str, Any]] = {
     "funnels": {"steps": ["Order", "Order"]},
