@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from saytics_server.openapi.refusals import READ_CODES, Json, as_json, ref, refusals
-from saytics_server.query import activity, catalogue, retention
+from saytics_server.query import activity, catalogue, funnel_question, retention
 from saytics_server.query import paths as path_report
 from saytics_server.query.cohorts import CohortDocument
 from saytics_server.query.model import INTERVALS
@@ -94,7 +94,14 @@ def _any_document() -> Json:
 
 
 def _reports() -> dict[str, Json]:
-    described = {
+    return {
+        "/v1/reports/funnels": _get(
+            "reportFunnels",
+            "How many persons come how far through a sequence of steps",
+            funnel_question.PARAMETERS,
+            _answer("steps", "conversion", "median_time_s"),
+            "missing_parameter",
+        ),
         "/v1/reports/retention": _get(
             "reportRetention",
             "Who comes back, by when they began",
@@ -120,7 +127,6 @@ def _reports() -> dict[str, Json]:
             _answer("nodes", "edges", "total"),
         ),
     }
-    return described
 
 
 def _catalogue() -> dict[str, Json]:
@@ -311,7 +317,9 @@ def _answer(*names: str) -> Json:
     return {"type": "object", "required": list(known), "properties": known}
 
 
-def _get(operation: str, summary: str, parameters: Sequence[str], answer: Json) -> Json:
+def _get(
+    operation: str, summary: str, parameters: Sequence[str], answer: Json, *codes: str
+) -> Json:
     return {
         "operationId": operation,
         "tags": ["read"],
@@ -320,7 +328,7 @@ def _get(operation: str, summary: str, parameters: Sequence[str], answer: Json) 
         "parameters": [{"name": name, "in": "query", **_PARAMETERS[name]} for name in parameters],
         "responses": {
             "200": {"description": "The answer", "content": as_json(answer)},
-            **refusals(*READ_CODES, "invalid_parameter", "range_too_large"),
+            **refusals(*READ_CODES, "invalid_parameter", "range_too_large", *codes),
         },
     }
 
@@ -357,6 +365,20 @@ _PARAMETERS: dict[str, Json] = {
     "breakdown_limit": _parameter(
         "How many values are shown.", {"type": "integer", "minimum": 1, "maximum": 200}
     ),
+    "steps": _parameter(
+        "The events, in order; give it 2 to 20 times.", _MANY, **_EXPLODED, required=True
+    ),
+    "order": _parameter(
+        "In this order; with no other event between; or in any order.",
+        {"enum": ["ordered", "strict", "any"], "default": "ordered"},
+    ),
+    "tie": _parameter(
+        "Whether events of the same time convert.",
+        {"enum": ["either", "strict"], "default": "either"},
+    ),
+    "attribution": _parameter(
+        "Whose value counts: `first`, `last` or the number of a step.", _TEXT
+    ),
     "start": _parameter("The event that starts.", _TEXT),
     "end": _parameter("The event that paths lead up to.", _TEXT),
     "return": _parameter("The event that counts as a return; any by default.", _TEXT),
@@ -365,7 +387,7 @@ _PARAMETERS: dict[str, Json] = {
     "cohort": _parameter(
         "Which start events make a cohort.", {"enum": ["first_time", "first_ever", "recurring"]}
     ),
-    "window": _parameter("Retention: `calendar` or `elapsed`. Paths: a length, as `7d`.", _TEXT),
+    "window": _parameter("Retention: `calendar` or `elapsed`. Else a length, as `14d`.", _TEXT),
     "depth": _parameter("Steps, the event included.", {"type": "integer", "minimum": 2}),
     "session": _parameter("The pause that ends a session, as `30m`.", _TEXT),
     "collapse": _parameter("Repeats of an event are one step.", {"enum": ["true", "false"]}),

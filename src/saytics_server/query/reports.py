@@ -22,7 +22,15 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from saytics_server.people import Person, person_of
-from saytics_server.query import active_users, lifecycle, paths, retention, stickiness, trends
+from saytics_server.query import (
+    active_users,
+    funnels,
+    lifecycle,
+    paths,
+    retention,
+    stickiness,
+    trends,
+)
 from saytics_server.query.document import ReportDocument, read_document
 from saytics_server.query.model import Frame, invalid
 from saytics_server.query.periods import parse_as_of
@@ -48,6 +56,7 @@ class Report(Protocol):
 REPORTS: dict[str, Report] = {
     "events": cast("Report", trends),
     "users": cast("Report", active_users),
+    "funnels": cast("Report", funnels),
     "retention": cast("Report", retention),
     "lifecycle": cast("Report", lifecycle),
     "stickiness": cast("Report", stickiness),
