@@ -196,16 +196,9 @@ NEEDED: dict[str, dict[str, Any]] = {
     "retention": {"start": "Order"},
 }
 # It gives its scan a breakdown after the reader has made it, so without the cohort's condition.
-LATE_BREAKDOWN = pytest.mark.xfail(reason="stickiness has no breakdown by cohort", strict=False)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=LATE_BREAKDOWN if name == "stickiness" else ())
-        for name in reports.REPORTS
-    ],
-)
+@pytest.mark.parametrize("name", reports.REPORTS)
 def test_a_cohort_is_a_filter_and_a_breakdown_of_every_report(store, workspace_id, name):
     """Each counts its members alone; broken down, it shows them and the others."""
     days = {"in": (0, 1, 2), "out": (0, 1), "neither": (1,)}

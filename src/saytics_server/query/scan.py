@@ -107,16 +107,32 @@ class Scan(msgspec.Struct, frozen=True):
             "SELECT *{comma}{late} FROM ({persons}) WHERE {conditions}",
             comma=sql(", " if late else ""),
             late=named(late),
-            persons=self.links.resolve(events),
+            persons=self._with_cohorts(self.links.resolve(events)),
             conditions=all_of(outer),
         )
         return self._with_personal_breakdown(persons, values)
+
+    def _with_cohorts(self, persons: Sql) -> Sql:
+        """Return `persons` with a column for each cohort: written once, however often it is used.
+
+        A cohort is a query of its own, and planning it takes longer than reading its column.
+        """
+        if not self.cohorts:
+            return persons
+        inside = {f"in_cohort_{n}": holds for n, holds in enumerate(self.cohorts.values())}
+        return sql("SELECT *, {inside} FROM ({persons})", inside=named(inside), persons=persons)
+
+    def cohort_column(self, cohort_id: str) -> Sql:
+        """Return the name of the column that tells whether a person is in a cohort."""
+        return sql(f"in_cohort_{list(self.cohorts).index(cohort_id)}")
 
     def _with_personal_breakdown(self, persons: Sql, values: tuple[str, ...] | None) -> Sql:
         if self.breakdown is None or self.breakdown.source not in PERSONAL:
             return persons
         if self.breakdown.source == "cohort":
-            inside = sql("toJSONString({inside})", inside=self.cohorts[self.breakdown.keys[0]])
+            inside = sql(
+                "toJSONString({inside})", inside=self.cohort_column(self.breakdown.keys[0])
+            )
             return sql(
                 "SELECT *, {breakdown} AS breakdown FROM ({persons})",
                 breakdown=_kept(inside, values),
@@ -197,7 +213,7 @@ class _Reading:
         )
 
     def _cohort(self, asked: Condition) -> Sql:
-        inside = any_of([self._scan.cohorts[cohort_id] for cohort_id in asked.values])
+        inside = any_of([self._scan.cohort_column(cohort_id) for cohort_id in asked.values])
         return sql("NOT {inside}", inside=inside) if asked.operator in NEGATIONS else inside
 
 

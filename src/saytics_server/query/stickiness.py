@@ -98,9 +98,8 @@ def run(reader: Reader, query: StickinessQuery) -> dict[str, Any]:
     }
     if asked.breakdown is not None:
         values = values_with_most(reader, asked, asked.span)
-        counts = _counts(
-            reader, query, msgspec.structs.replace(scan, breakdown=asked.breakdown), values
-        )
+        by_value = reader.scan(asked.selection, asked.span, breakdown=asked.breakdown, persons=True)
+        counts = _counts(reader, query, by_value, values)
         answer["breakdown"] = [
             {**shown(value), **_histogram(query, counts[value])}
             for value in (*values, OTHER)
