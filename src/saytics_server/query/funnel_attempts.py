@@ -190,15 +190,16 @@ def _furthest(query: FunnelQuery) -> Sql:
     """Return how many required steps an attempt fills."""
     levels = range(1, len(query.required))
     within = " + ".join(["1", *(f"(reached_{level}_key < {{end}})" for level in levels)])
-    furthest = sql(f"toUInt8({within})", end=_window_end(query, "reached_0_key"))
+    bounds = [sql(f"toUInt8({within})", end=_window_end(query, "reached_0_key"))]
     for place, exclusion in enumerate(query.exclusions):
-        furthest = sql(
-            f"if({{broken}}, least({{furthest}}, {query.required.index(exclusion.from_step) + 1}),"
-            " {furthest})",
-            broken=_is_broken(query, place, exclusion),
-            furthest=furthest,
+        level = query.required.index(exclusion.from_step) + 1
+        bounds.append(
+            sql(
+                f"if({{broken}}, toUInt8({level}), toUInt8({len(query.steps)}))",
+                broken=_is_broken(query, place, exclusion),
+            )
         )
-    return sql("toUInt8({furthest})", furthest=furthest)
+    return bounds[0] if len(bounds) == 1 else sql("least({all})", all=joined(", ", bounds))
 
 
 def _is_broken(query: FunnelQuery, place: int, exclusion: Exclusion) -> Sql:
