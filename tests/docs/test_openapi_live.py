@@ -83,7 +83,7 @@ def test_answers_are_as_described(asked: Asked, server: Serving, described: Any)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1600)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_generated_requests_are_answered_as_described(
     seed: int, server: Serving, tmp_path: Path
@@ -100,19 +100,22 @@ def test_generated_requests_are_answered_as_described(
             f"--max-examples={EXAMPLES_PER_OPERATION}",
             f"--seed={seed}",
             f"--exclude-checks={','.join(NOT_CHECKED)}",
+            f"--exclude-path-regex={NOT_GENERATED}",
             "--suppress-health-check=all",
         ],
         check=False,
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=580,
+        timeout=1500,
     )
     assert done.returncode == 0, done.stdout[-6000:]
 
 
-# Nine operations, three phases: about two minutes on two cores.
-EXAMPLES_PER_OPERATION = 60
+# Three phases of two dozen operations: a few minutes on two cores.
+EXAMPLES_PER_OPERATION = 20
+# Asked by tests of their own; to be generated for, too, once a run of all fits its minutes.
+NOT_GENERATED = "^/v1/(cohorts|links|catalogue|users/.+/links|reports/[^eu]|reports/explain)"
 NOT_CHECKED = {
     # No schema can say that a time is at most a day ahead, or that an id is no placeholder.
     "positive_data_acceptance",
