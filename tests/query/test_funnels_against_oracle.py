@@ -22,7 +22,6 @@ from active_histories import (
     named_value,
     quick,
     some,
-    thorough,
     written,
     zone_of,
 )
@@ -278,13 +277,4 @@ def cells_of(
 @given(case=cases(case_of))
 def test_funnels_count_as_the_oracle_does(store, case):
     """Every number, the persons behind it and each person's verdict follow the definition."""
-    compare(store, *case)
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@thorough
-@given(case=cases(case_of))
-def test_funnels_count_as_the_oracle_does_in_many_histories(store, case):
-    """The numbers stay those of the naive definition over hundreds of histories."""
     compare(store, *case)
