@@ -14,6 +14,7 @@ from saytics_server.query import profile, top_events, trends
 from saytics_server.query.model import Frame
 from saytics_server.query.periods import utc_text
 from saytics_server.query.reading import Reader
+from saytics_server.store import Store
 
 NOON_MS = instant_ms("2024-01-15T12:00:00Z")
 
@@ -208,4 +209,16 @@ def test_what_a_crash_kept_from_a_view_is_filled_in_again(store, workspace_id):
     )
     assert users(store, workspace_id) == 2
     store.derive_again(0)
+    assert users(store, workspace_id) == 1
+
+
+def test_a_view_that_is_missing_is_made_from_what_there_is(store, workspace_id):
+    """After a crash while it was filled, too; from then on it takes part in every insert."""
+    store.command("DROP TABLE heads_of_links")
+    history = [anonymous(messageId="m1"), {"event": "A", "userId": "u", "timestamp": NOON_MS}]
+    insert_history(store, workspace_id, [*history, identify(anonymousId="a")])
+    assert users(store, workspace_id) == 2
+    Store(store._path).close()
+    assert users(store, workspace_id) == 1
+    insert_history(store, workspace_id, [identify(anonymousId="b"), anonymous(anonymousId="b")])
     assert users(store, workspace_id) == 1

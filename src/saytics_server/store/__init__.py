@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from saytics_server.errors import Failure, Refused
-from saytics_server.store.schema import DERIVED, POSITIONED, TABLES, VIEWS
+from saytics_server.store.schema import POSITIONED, TABLES, VIEWS, View
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -81,9 +81,9 @@ class Store:
         self._threads = max(1, cores - 1)
         self._clients: queue.SimpleQueue[Client] = queue.SimpleQueue()
         self._writer = self._connect()
-        for statement in (*TABLES.values(), *VIEWS.values()):
+        for statement in TABLES.values():
             self._writer.command(statement)
-        self._fill_derived()
+        self._create_views()
         for _ in range(QUERY_CLIENTS):
             self._clients.put(self._connect())
         self._ids = self._connect()
@@ -204,22 +204,33 @@ class Store:
         return {int(row[0]) for row in rows}
 
     def derive_again(self, beyond: int) -> None:
-        """Fill the views' tables again from all rows beyond a position. On the loader's thread.
+        """Add to the views' tables again what all rows beyond a position give. On the loader's
+        thread.
 
         A crash between a table and its view leaves rows that the view never saw.
         """
-        for target, source, select in DERIVED:
-            later = f"FROM (SELECT * FROM {source} WHERE position > {{beyond:UInt64}}) AS {source}"  # noqa: S608
-            again = select.replace(f"FROM {source}", later, 1)
-            self._writer.command(f"INSERT INTO {target} {again}", parameters={"beyond": beyond})
+        for view in VIEWS.values():
+            rows = f"(SELECT * FROM {view.source} WHERE position > {{beyond:UInt64}})"  # noqa: S608
+            self._derive(view, rows, {"beyond": beyond})
 
-    def _fill_derived(self) -> None:
-        """Fill tables that a data directory of before has not had yet."""
-        for target in {target for target, _, _ in DERIVED}:
-            if not self._writer.query(f"SELECT 1 FROM {target} LIMIT 1").result_rows:  # noqa: S608
-                for derived, _, select in DERIVED:
-                    if derived == target:
-                        self._writer.command(f"INSERT INTO {target} {select}")
+    def _create_views(self) -> None:
+        """Create the views that are missing, each after its table was filled from what there is.
+
+        A view that exists says that all before it was filled in: a crash before fills it in again.
+        """
+        for name, view in VIEWS.items():
+            if self._writer.command(f"EXISTS TABLE {name}") != 1:
+                self._derive(view, view.source)
+                select = view.select.format(rows=view.source)
+                self._writer.command(
+                    f"CREATE MATERIALIZED VIEW {name} TO {view.target} AS {select}"
+                )
+
+    def _derive(self, view: View, rows: str, parameters: Mapping[str, Any] | None = None) -> None:
+        self._writer.command(
+            f"INSERT INTO {view.target} {view.select.format(rows=rows)}",
+            parameters=dict(parameters or {}),
+        )
 
     def close(self) -> None:
         """Close every client. Inserted blocks are already durable."""

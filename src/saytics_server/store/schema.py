@@ -8,6 +8,8 @@ inserted again after a crash counts once (`non_replicated_deduplication_window`)
 
 from __future__ import annotations
 
+import msgspec
+
 # 1,000 blocks at one block per 0.5 s is more than eight minutes of inserts; a crash needs one.
 _DURABLE_ONCE = (
     "non_replicated_deduplication_window = 1000, fsync_after_insert = 1, "
@@ -194,53 +196,56 @@ TABLES: dict[str, str] = {
     """,
 }
 
-# The keys of events: what a view adds per block, and what puts them in order again after events
-# were deleted.
-KEYS_OF_EVENTS = """
-    SELECT workspace_id, month, found.1 AS source, event, found.2 AS path,
-        arrayJoin(found.3) AS type, day AS last_day
-    FROM (
-        SELECT workspace_id, toYYYYMM(received_at) AS month, event, max(events.day) AS day,
-            distinctJSONPathsAndTypes(properties) AS of_properties,
-            distinctJSONPathsAndTypes(context) AS of_context
-        FROM events GROUP BY workspace_id, month, event
-    )
-    ARRAY JOIN arrayConcat(
-        arrayMap((path, types) -> ('properties', path, types),
-            mapKeys(of_properties), mapValues(of_properties)),
-        arrayMap((path, types) -> ('context', path, types),
-            mapKeys(of_context), mapValues(of_context))
-    ) AS found
-"""
-HEADS_OF_LINKS = """
-    SELECT workspace_id, anonymous_id, key_type, min(user_id) AS low, max(user_id) AS high
-    FROM links GROUP BY workspace_id, anonymous_id, key_type
-"""
-KEYS_OF_TRAITS = """
-    SELECT workspace_id, toYYYYMM(received_at) AS month, 'user' AS source, '' AS event,
-        trait AS path, toString(JSONType(value)) AS type, max(toDate(timestamp)) AS last_day
-    FROM traits WHERE value != '' GROUP BY workspace_id, month, path, type
-"""
 
-# What the engine adds elsewhere with every block. Its tokens hold there too (the store's setting
-# deduplicate_blocks_in_dependent_materialized_views): a block cut short between two tables is
-# completed by the second try. Views must not fail on a block that its table takes.
-VIEWS: dict[str, str] = {
-    "event_keys": f"""
-        CREATE MATERIALIZED VIEW IF NOT EXISTS event_keys TO property_keys AS {KEYS_OF_EVENTS}
-    """,
-    "heads_of_links": f"""
-        CREATE MATERIALIZED VIEW IF NOT EXISTS heads_of_links TO link_heads AS {HEADS_OF_LINKS}
-    """,
-    "trait_keys": f"""
-        CREATE MATERIALIZED VIEW IF NOT EXISTS trait_keys TO property_keys AS {KEYS_OF_TRAITS}
-    """,
+class View(msgspec.Struct, frozen=True):
+    """What the engine adds to `target` with every block of `source`, by a SELECT of `{rows}`.
+
+    The block's token holds in the target, too (the store's setting
+    deduplicate_blocks_in_dependent_materialized_views). It must not fail on a block that its source
+    takes, and its target must not mind a row that comes twice.
+    """
+
+    target: str
+    source: str
+    select: str
+
+
+VIEWS: dict[str, View] = {
+    "event_keys": View(
+        "property_keys",
+        "events",
+        """
+        SELECT workspace_id, month, found.1 AS source, event, found.2 AS path,
+            arrayJoin(found.3) AS type, day AS last_day
+        FROM (
+            SELECT workspace_id, toYYYYMM(received_at) AS month, event, max(events.day) AS day,
+                distinctJSONPathsAndTypes(properties) AS of_properties,
+                distinctJSONPathsAndTypes(context) AS of_context
+            FROM {rows} AS events GROUP BY workspace_id, month, event
+        )
+        ARRAY JOIN arrayConcat(
+            arrayMap((path, types) -> ('properties', path, types),
+                mapKeys(of_properties), mapValues(of_properties)),
+            arrayMap((path, types) -> ('context', path, types),
+                mapKeys(of_context), mapValues(of_context))
+        ) AS found
+        """,
+    ),
+    "heads_of_links": View(
+        "link_heads",
+        "links",
+        """
+        SELECT workspace_id, anonymous_id, key_type, min(user_id) AS low, max(user_id) AS high
+        FROM {rows} GROUP BY workspace_id, anonymous_id, key_type
+        """,
+    ),
+    "trait_keys": View(
+        "property_keys",
+        "traits",
+        """
+        SELECT workspace_id, toYYYYMM(received_at) AS month, 'user' AS source, '' AS event,
+            trait AS path, toString(JSONType(value)) AS type, max(toDate(timestamp)) AS last_day
+        FROM {rows} WHERE value != '' GROUP BY workspace_id, month, path, type
+        """,
+    ),
 }
-
-# What each view's table holds, and the table it is made from: to fill it anew, in whole or from a
-# position on. Rows may be added twice: the tables merge them.
-DERIVED: tuple[tuple[str, str, str], ...] = (
-    ("property_keys", "events", KEYS_OF_EVENTS),
-    ("property_keys", "traits", KEYS_OF_TRAITS),
-    ("link_heads", "links", HEADS_OF_LINKS),
-)
