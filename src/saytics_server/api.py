@@ -72,7 +72,7 @@ class Api:
             Route("/v1/openapi.json", self._openapi, methods=["GET"]),
             # The collector stands before these; here they only say which methods there are.
             *(Route(path, _collected, methods=["POST"]) for path in sorted(PATHS)),
-            Route("/v1/events", self._events, methods=["GET"]),
+            Route("/v1/events", self._list(event_list.parse, event_list.run), methods=["GET"]),
             *cohort_routes(
                 self._accounts, self._store, Rim(self._asking, _json, answer), self._unlink
             ),
@@ -81,13 +81,13 @@ class Api:
                 Route(f"/v1/reports/{name}", self._report(name), methods=["GET"])
                 for name in REPORTS
             ),
-            Route("/v1/catalogue/events", self._catalogue(parse_events, events), methods=["GET"]),
+            Route("/v1/catalogue/events", self._list(parse_events, events), methods=["GET"]),
             Route(
                 "/v1/catalogue/properties",
-                self._catalogue(parse_properties, properties),
+                self._list(parse_properties, properties),
                 methods=["GET"],
             ),
-            Route("/v1/catalogue/values", self._catalogue(parse_values, values), methods=["GET"]),
+            Route("/v1/catalogue/values", self._list(parse_values, values), methods=["GET"]),
             Route("/v1/reports/query", self._query, methods=["POST"]),
             Route("/v1/reports/persons", self._persons, methods=["POST"]),
             Route("/v1/reports/explain", self._explain, methods=["POST"]),
@@ -110,12 +110,7 @@ class Api:
         found = await run_in_threadpool(profile.run, self._store, self._frame(workspace), user_id)
         return answer(found)
 
-    async def _events(self, request: Request) -> Response:
-        _, workspace = self._authorise(request)
-        query = event_list.parse(request.query_params.multi_items(), self._frame(workspace))
-        return answer(await run_in_threadpool(event_list.run, self._store, query))
-
-    def _catalogue(
+    def _list(
         self, parse: Callable[..., Any], find: Callable[..., dict[str, Any]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:

@@ -187,7 +187,7 @@ class Links(msgspec.Struct, frozen=True):
         links = sql(
             "SELECT * FROM links WHERE workspace_id = {workspace} AND {received} AND {where}",
             workspace=uint32(self.workspace_id),
-            received=_received(self.as_of_ms),
+            received=received_by(self.as_of_ms),
             where=where,
         )
         return sql(
@@ -211,7 +211,7 @@ class Links(msgspec.Struct, frozen=True):
             " WHERE (link.received_at, link.position) > last.undone",
             links=links,
             workspace=uint32(self.workspace_id),
-            received=_received(self.as_of_ms),
+            received=received_by(self.as_of_ms),
         )
 
     def _timeline(self, where: Sql) -> Sql:
@@ -271,8 +271,8 @@ def _ids_in(events: Sql, only_anonymous: Sequence[str] | None) -> Sql:
     )
 
 
-def _received(as_of_ms: int | None) -> Sql:
-    """Return the condition that a row was there at a time."""
+def received_by(as_of_ms: int | None) -> Sql:
+    """Return the condition that a row was there at a time; None is now."""
     if as_of_ms is None:
         return sql("true")
     return sql("received_at <= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(as_of_ms))
@@ -281,14 +281,17 @@ def _received(as_of_ms: int | None) -> Sql:
 def links_of(store: Store, workspace_id: int, *, as_of_ms: int | None = None) -> Links:
     """Return how a workspace's links stand, or stood. A few milliseconds without links."""
     heads = sql(
-        "SELECT count(), countIf(any_low != any_high), (SELECT count() FROM unlinks"
-        " WHERE workspace_id = {workspace} AND {received}) FROM ({heads})",
+        "SELECT sum(ids), sum(shared), max(ids - shared), (SELECT count() FROM unlinks"
+        " WHERE workspace_id = {workspace} AND {received}) FROM (SELECT count() AS ids,"
+        " countIf(any_low != any_high) AS shared FROM ({heads}) GROUP BY any_low)",
         workspace=uint32(workspace_id),
-        received=_received(as_of_ms),
+        received=received_by(as_of_ms),
         heads=heads_of(workspace_id),
     )
-    ids, shared, undone = store.query(*heads.render())[0]
-    likely = _likely_crowded(store, workspace_id, shared) if as_of_ms is None else ids > 0
+    ids, shared, most_own_ids, undone = store.query(*heads.render())[0]
+    # A user has at most its own ids and all shared ones.
+    likely = most_own_ids + shared > LINK_COUNTERPARTS_MAX if as_of_ms is None else ids > 0
+    likely = likely or (shared > 0 and _most_users(store, workspace_id) > LINK_COUNTERPARTS_MAX)
     crowded: set[tuple[str, str, str]] = set()
     if likely:
         for universe in (_SECRET, _WRITE):
@@ -306,23 +309,16 @@ def links_of(store: Store, workspace_id: int, *, as_of_ms: int | None = None) ->
     )
 
 
-def _likely_crowded(store: Store, workspace_id: int, shared: int) -> bool:
-    """Return whether an id can have too many counterparts, by numbers that are cheap to get.
-
-    A user has at most its own ids and all shared ones; a shared id at most one user per link.
-    """
+def _most_users(store: Store, workspace_id: int) -> int:
+    """Return how many users the anonymous id with the most of them was linked to."""
     statement = sql(
-        "SELECT (SELECT max(ids) FROM (SELECT count() AS ids FROM ({heads})"
-        " WHERE any_low = any_high GROUP BY any_low)),"
-        " (SELECT max(users) FROM (SELECT uniqExact(user_id) AS users FROM links"
-        " WHERE workspace_id = {workspace} AND {has_shared} AND anonymous_id IN"
-        " (SELECT anonymous_id FROM ({heads}) WHERE any_low != any_high) GROUP BY anonymous_id))",
+        "SELECT max(users) FROM (SELECT uniqExact(user_id) AS users FROM links"
+        " WHERE workspace_id = {workspace} AND anonymous_id IN"
+        " (SELECT anonymous_id FROM ({heads}) WHERE any_low != any_high) GROUP BY anonymous_id)",
         heads=heads_of(workspace_id),
         workspace=uint32(workspace_id),
-        has_shared=sql("true" if shared else "false"),
     )
-    own_ids, users = store.query(*statement.render())[0]
-    return (own_ids or 0) + shared > LINK_COUNTERPARTS_MAX or (users or 0) > LINK_COUNTERPARTS_MAX
+    return int(store.query(*statement.render())[0][0])
 
 
 def _crowded(workspace_id: int, universe: str, side: str, as_of_ms: int | None) -> Sql:
@@ -343,7 +339,7 @@ def _crowded(workspace_id: int, universe: str, side: str, as_of_ms: int | None) 
         " AND {received} AND {class} AND {shared}",
         **{"class": sql("key_type = 'secret'" if universe == _SECRET else "true")},
         workspace=uint32(workspace_id),
-        received=_received(as_of_ms),
+        received=received_by(as_of_ms),
         shared=sql("anonymous_id IN ({shared})", shared=shared)
         if as_of_ms is None
         else sql("true"),
@@ -375,7 +371,7 @@ def latest_traits(workspace_id: int, *, trait: str, as_of_ms: int | None = None)
         " FROM traits WHERE workspace_id = {workspace} AND trait = {trait} AND {received}"
         " GROUP BY user_id",
         workspace=uint32(workspace_id),
-        received=_received(as_of_ms),
+        received=received_by(as_of_ms),
         trait=string(trait),
     )
 

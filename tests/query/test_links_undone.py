@@ -49,7 +49,7 @@ def insert_undone(store: Any, workspace_id: int, undone: list[Undoing]) -> None:
 def counts(store: Any, workspace_id: int, as_of_ms: int | None) -> dict[str, int]:
     """Return the number of events of each person."""
     reader = Reader(store, Frame(workspace_id, "UTC", 0, NOON_MS, as_of_ms=as_of_ms))
-    events = reader.scan(Selection(), EVER, persons=True, named=True).select({})
+    events = reader.scan(Selection(), EVER, persons=True).select({})
     rows = reader.rows(sql("SELECT person, count() FROM ({e}) GROUP BY person", e=events))
     return dict(rows)
 

@@ -192,10 +192,8 @@ def _events_before(store: Store, period: Period) -> int:
 
 def _trend(store: Store, period: Period, begin: str, end: str) -> dict[str, Any]:
     parameters = [("from", begin), ("to", end), ("interval", "day")]
-    answer: dict[str, Any] = trends.run(
-        Reader(store, period.frame()), trends.parse(parameters, period.frame())
-    )
-    return answer
+    frame = period.frame()
+    return trends.run(Reader(store, frame), trends.parse(parameters, frame))
 
 
 def active_persons(store: Store, period: Period, metric: str) -> Figure:
@@ -209,9 +207,8 @@ def active_persons(store: Store, period: Period, metric: str) -> Figure:
         ("interval", "day"),
         ("metric", metric),
     ]
-    answer = active_users.run(
-        Reader(store, period.frame()), active_users.parse(parameters, period.frame())
-    )
+    frame = period.frame()
+    answer = active_users.run(Reader(store, frame), active_users.parse(parameters, frame))
     buckets = answer["data"]
     definition = (
         f"{called} active users: distinct persons with at least one event {counted}, "

@@ -215,7 +215,7 @@ def _report_events() -> Json:
     return _reading(
         "reportEvents",
         "Events, persons or numbers of a property over time",
-        parameters=_parameters(trends.PARAMETERS + trends.REFINEMENTS, metric=metric),
+        parameters=_parameters(trends.PARAMETERS, metric=metric),
         answer="EventsReport",
         codes=("invalid_parameter", "range_too_large"),
         description="Every bucket is present, zeros too.",
@@ -230,7 +230,7 @@ def _report_users() -> Json:
     return _reading(
         "reportUsers",
         "Active persons over time",
-        parameters=_parameters(active_users.PARAMETERS + active_users.REFINEMENTS, metric=metric),
+        parameters=_parameters(active_users.PARAMETERS, metric=metric),
         answer="UsersReport",
         codes=("invalid_parameter", "range_too_large"),
         description="Every bucket is present, zeros too.",

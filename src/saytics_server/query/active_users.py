@@ -28,8 +28,7 @@ import msgspec
 from saytics_server.people import Person
 from saytics_server.query.answer import BUCKET_RULE, PERSON_RULE, definition, series
 from saytics_server.query.breakdown import (
-    BREAKDOWN_VALUES,
-    BREAKDOWN_VALUES_MAX,
+    breakdown_fields,
     few_values,
     largest_values,
     parse_breakdown,
@@ -38,7 +37,7 @@ from saytics_server.query.breakdown import (
 )
 from saytics_server.query.cell import VALUE_FIELDS, Cell
 from saytics_server.query.comparison import COMPARISONS, Period, parse_compare, previous_rule
-from saytics_server.query.document import ReportDocument
+from saytics_server.query.document import ReportDocument, shared_fields
 from saytics_server.query.evidence import length_text, shown_event, shown_links
 from saytics_server.query.filters import filters_of
 from saytics_server.query.judgement import LINK_RULE, judge
@@ -56,9 +55,10 @@ from saytics_server.query.reading import Reader
 from saytics_server.query.scan import OTHER, Scan, place_in
 from saytics_server.sql import Sql, int64, sql, string, uint32s
 
-PARAMETERS = ("from", "to", "interval", "metric", "event", "filter", "breakdown")
-# These say more about the same numbers.
-REFINEMENTS = ("breakdown_limit", "compare", "as_of")
+PARAMETERS = (
+    "from", "to", "interval", "metric", "event", "filter", "breakdown", "breakdown_limit",
+    "compare", "as_of",
+)  # fmt: skip
 
 Measure = Literal["dau", "wau", "mau"]
 _TRAILING_DAYS: dict[Measure, int] = {"dau": 1, "wau": 7, "mau": 30}
@@ -120,20 +120,14 @@ class Document(ReportDocument, frozen=True):
 
 def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
     """Return what decoded query parameters ask. Raises Refused("invalid_parameter")."""
-    given = Parameters(parameters, PARAMETERS + REFINEMENTS, repeatable=("filter",))
+    given = Parameters(parameters, PARAMETERS, repeatable=("filter",))
     return Document(
         event=given.one("event"),
-        from_=given.one("from"),
-        to=given.one("to"),
         interval=given.one("interval") or "day",
-        filter=list(given.every("filter")),
-        breakdown=given.one("breakdown"),
-        breakdown_limit=given.whole_number(
-            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
-        ),
         metric=given.one("metric") or "dau",
         compare=given.one("compare"),
-        as_of=given.one("as_of"),
+        **shared_fields(given),
+        **breakdown_fields(given),
     )
 
 
@@ -188,8 +182,8 @@ def _read(windows: Windows, period: Period) -> Range:
     return Range(windows.cells_ms[0], period.span.to_ms)
 
 
-def _scan(reader: Reader, query: ActiveUsersQuery, span: Range, *, named: bool = False) -> Scan:
-    return reader.scan(query.selection, span, breakdown=query.breakdown, persons=True, named=named)
+def _scan(reader: Reader, query: ActiveUsersQuery, span: Range) -> Scan:
+    return reader.scan(query.selection, span, breakdown=query.breakdown, persons=True)
 
 
 def windows_of(query: ActiveUsersQuery, period: Period) -> Windows:
@@ -351,7 +345,7 @@ def persons(reader: Reader, query: ActiveUsersQuery, cell: Mapping[str, Any]) ->
         begin, end = window_of(query, period, named.bucket(period.buckets))
         span = Range(begin, end - 1)
     wanted = named.breakdown_value(reader)
-    scan = _scan(reader, query, span, named=True)
+    scan = _scan(reader, query, span)
     if wanted is None:
         scan = msgspec.structs.replace(scan, breakdown=None)
         return sql("SELECT DISTINCT person FROM ({events})", events=scan.select({}))

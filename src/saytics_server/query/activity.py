@@ -13,14 +13,13 @@ from collections.abc import Sequence
 import msgspec
 
 from saytics_server.query.breakdown import (
-    BREAKDOWN_VALUES,
-    BREAKDOWN_VALUES_MAX,
+    breakdown_fields,
     largest_values,
     parse_breakdown,
     parse_limit,
 )
 from saytics_server.query.cell import VALUE_FIELDS, Cell
-from saytics_server.query.document import ReportDocument
+from saytics_server.query.document import ReportDocument, shared_fields
 from saytics_server.query.filters import filters_of
 from saytics_server.query.model import Frame, Parameters, Range, Reference, Selection
 from saytics_server.query.periods import HOUR_MS, Buckets, buckets_of, parse_interval, parse_range
@@ -61,15 +60,9 @@ def document_of(parameters: Sequence[tuple[str, str]]) -> ActivityDocument:
     given = Parameters(parameters, PARAMETERS, repeatable=("filter",))
     return ActivityDocument(
         event=given.one("event"),
-        from_=given.one("from"),
-        to=given.one("to"),
         interval=given.one("interval") or "day",
-        filter=list(given.every("filter")),
-        breakdown=given.one("breakdown"),
-        breakdown_limit=given.whole_number(
-            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
-        ),
-        as_of=given.one("as_of"),
+        **shared_fields(given),
+        **breakdown_fields(given),
     )
 
 
@@ -118,13 +111,13 @@ def active_cells(scan: Scan, cell: Sql, values: tuple[str, ...]) -> Sql:
 def cell_scan(
     reader: Reader, query: ActivityQuery, span: Range, shown: Range, cell: Cell
 ) -> tuple[Scan, tuple[str, ...], Sql]:
-    """Return the named scan, the values and the condition on `value` for the persons of a cell.
+    """Return the scan, the values and the condition on `value` for the persons of a cell.
 
     `span` is what is read, `shown` the range whose largest values the answer shows.
     """
     wanted = cell.breakdown_value(reader)
     breakdown = None if wanted is None else query.breakdown
-    scan = reader.scan(query.selection, span, breakdown=breakdown, persons=True, named=True)
+    scan = reader.scan(query.selection, span, breakdown=breakdown, persons=True)
     if wanted is None:
         return scan, (), sql("true")
     values = values_with_most(reader, query, shown) if wanted == OTHER else (wanted,)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from saytics_server.query.model import Range, Reference, Selection, invalid
+from saytics_server.query.model import Parameters, Range, Reference, Selection, invalid
 from saytics_server.query.reading import Reader
 from saytics_server.query.scan import ABSENT, OTHER, Scan
 from saytics_server.query.values import dynamic_value, parse_reference
@@ -28,6 +28,16 @@ def parse_breakdown(text: str | None) -> Reference | None:
     if reference.source == "cohort":
         raise invalid("breakdown", "A cohort is named by its id: `cohort=ID`.")
     return reference
+
+
+def breakdown_fields(given: Parameters) -> dict[str, Any]:
+    """Return the fields of a breakdown that a query string gives. Raises Refused."""
+    return {
+        "breakdown": given.one("breakdown"),
+        "breakdown_limit": given.whole_number(
+            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
+        ),
+    }
 
 
 def parse_limit(limit: int | None) -> int:

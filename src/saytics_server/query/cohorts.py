@@ -19,16 +19,15 @@ A listed anonymous id stands for whom an event of it would belong to now, with e
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import msgspec
 
-from saytics_server.people import Links, latest_traits
+from saytics_server.event import ID_CHARACTERS_MAX
+from saytics_server.people import Links, received_by
 from saytics_server.query.document import FilterInput, StepDocument, read_document
-from saytics_server.query.filters import condition, filters_of
+from saytics_server.query.filters import filters_of, selection_of
 from saytics_server.query.model import (
-    NEGATIONS,
     Condition,
     Filter,
     Frame,
@@ -37,9 +36,8 @@ from saytics_server.query.model import (
     Selection,
     invalid,
 )
-from saytics_server.query.periods import instant_ms, parse_bounds
-from saytics_server.query.scan import Scan, references_in
-from saytics_server.query.values import dynamic_value, trait_column
+from saytics_server.query.periods import LATEST_MS, parse_bounds
+from saytics_server.query.scan import Scan, grouped, references_in, trait_condition
 from saytics_server.sql import Sql, all_of, any_of, int64, sql, strings, uint32
 
 # A group of more parts is a program; each part is a query of its own inside the report's.
@@ -50,16 +48,13 @@ PARTS_EXPANDED_MAX = 50
 DEPTH_MAX = 8
 # 400 kB of UUIDs; more are a trait that somebody should send.
 LIST_IDS_MAX = 10_000
-ID_CHARACTERS_MAX = 256  # the contract's longest id
-# As many names as a step of a report may have.
-EVENTS_MAX = 50
 COUNT_MAX = 1_000_000
 # A hundred years: reaches every event.
 LAST_DAYS_MAX = 36_500
 
 DAY_MS = 86_400_000
-# Every event there can be; the store's calendar days end in 2149.
-EVER = Range(0, instant_ms(datetime(2149, 1, 1, tzinfo=UTC)) - 1)
+# Every event there can be.
+EVER = Range(0, LATEST_MS - 1)
 
 
 class DidDocument(StepDocument, frozen=True):
@@ -198,15 +193,10 @@ def _trait_filters(written: FilterInput, at: str) -> tuple[Filter, ...]:
 
 
 def _did(document: DidDocument, frame: Frame, at: str) -> Did:
-    if document.event is not None and document.events:
-        raise invalid(f"{at}.events", "Give `event` or `events`.")
-    events = (document.event,) if document.event is not None else tuple(document.events)
-    if len(events) > EVENTS_MAX:
-        raise invalid(f"{at}.events", f"`events` has at most {EVENTS_MAX} names.")
     if not 1 <= document.at_least <= COUNT_MAX:
         raise invalid(f"{at}.at_least", f"`at_least` is from 1 to {COUNT_MAX:,}.")
     return Did(
-        Selection(events, filters_of(document.filter, f"{at}.filter")),
+        selection_of(document, at),
         _span(document, frame, at),
         document.at_least,
     )
@@ -336,68 +326,52 @@ class Reading(Protocol):
     def links(self) -> Links: ...  # noqa: D102
 
     def scan(  # noqa: D102
-        self, selection: Selection, span: Range, *, persons: bool = ..., named: bool = ...
+        self, selection: Selection, span: Range, *, persons: bool = ...
     ) -> Scan: ...
 
-    def cohort(self, cohort_id: str, *, named: bool = ...) -> Sql: ...  # noqa: D102
+    def cohort(self, cohort_id: str) -> Sql: ...  # noqa: D102
 
 
-def condition_of(reader: Reading, definition: Definition, *, named: bool) -> Sql:
-    """Return the condition on `person` and `known_user` that somebody is in a cohort. Never NULL.
-
-    `named` is that of the scan it is for: `person` has the same form in both.
-    """
+def condition_of(reader: Reading, definition: Definition) -> Sql:
+    """Return the condition, never NULL, on `person` and `known_user` of being in a cohort."""
     if isinstance(definition, Joint):
-        parts = [condition_of(reader, part, named=named) for part in definition.parts]
+        parts = [condition_of(reader, part) for part in definition.parts]
         return sql("({all})", all=all_of(parts)) if definition.every else any_of(parts)
     if isinstance(definition, Not):
-        return sql("NOT ({part})", part=condition_of(reader, definition.part, named=named))
+        return sql("NOT ({part})", part=condition_of(reader, definition.part))
     if isinstance(definition, Named):
-        return reader.cohort(definition.cohort_id, named=named)
+        return reader.cohort(definition.cohort_id)
     if isinstance(definition, Traits):
         return sql("({all})", all=all_of([_trait(reader.frame, f) for f in definition.filters]))
     if isinstance(definition, Listed):
-        return _in_list(reader, definition, named)
-    return sql("person IN ({who})", who=_who_did(reader, definition, named))
+        return _in_list(reader, definition)
+    return sql("person IN ({who})", who=_who_did(reader, definition))
 
 
-def _who_did(reader: Reading, did: Did, named: bool) -> Sql:
+def _who_did(reader: Reading, did: Did) -> Sql:
     return sql(
         "SELECT person FROM ({events}) GROUP BY person HAVING count() >= {least}",
-        events=reader.scan(did.selection, did.span, persons=True, named=named).select({}),
+        events=reader.scan(did.selection, did.span, persons=True).select({}),
         least=int64(did.at_least),
     )
 
 
 def _trait(frame: Frame, filter_: Filter) -> Sql:
-    """Return the condition on `known_user`. A person without the trait is in no set of users."""
     if isinstance(filter_, Group):
-        parts = [_trait(frame, part) for part in filter_.parts]
-        return sql("({all})", all=all_of(parts)) if filter_.every else any_of(parts)
-    counterpart = NEGATIONS.get(filter_.operator)
-    positive = msgspec.structs.replace(filter_, operator=counterpart or filter_.operator)
-    return sql(
-        "known_user {among} (SELECT user_id FROM"
-        " (SELECT user_id, {trait} AS trait FROM ({latest})) WHERE {holds})",
-        among=sql("NOT IN" if counterpart else "IN"),
-        trait=trait_column(filter_.reference),
-        latest=latest_traits(
-            frame.workspace_id, trait=filter_.reference.keys[0], as_of_ms=frame.as_of_ms
-        ),
-        holds=condition(positive, dynamic_value(sql("trait")), frame),
-    )
+        return grouped(filter_, [_trait(frame, part) for part in filter_.parts])
+    return trait_condition(frame, filter_)
 
 
-def _in_list(reader: Reading, listed: Listed, named: bool) -> Sql:
+def _in_list(reader: Reading, listed: Listed) -> Sql:
     either = []
     if listed.user_ids:
         either.append(sql("known_user IN {ids}", ids=strings(listed.user_ids)))
     if listed.anonymous_ids:
-        either.append(sql("person IN ({who})", who=_whose_now(reader, listed.anonymous_ids, named)))
+        either.append(sql("person IN ({who})", who=_whose_now(reader, listed.anonymous_ids)))
     return any_of(either)
 
 
-def _whose_now(reader: Reading, anonymous_ids: tuple[str, ...], named: bool) -> Sql:
+def _whose_now(reader: Reading, anonymous_ids: tuple[str, ...]) -> Sql:
     """Return a SELECT of the persons whom events of these ids would belong to if sent now."""
     events = sql(
         "SELECT '' AS user_id, arrayJoin({ids}) AS anonymous_id,"
@@ -413,16 +387,13 @@ def _whose_now(reader: Reading, anonymous_ids: tuple[str, ...], named: bool) -> 
 def persons_in(reader: Reading, cohort_id: str) -> Sql:
     """Return a SELECT of the distinct `person` of a cohort, by name: of everybody with an event or
     an identify call at any time. Who is listed and was never seen is nobody yet."""
-    events = reader.scan(Selection(), EVER, persons=True, named=True).select({})
-    received = sql("true")
-    if (as_of_ms := reader.frame.as_of_ms) is not None:
-        received = sql("received_at <= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(as_of_ms))
+    events = reader.scan(Selection(), EVER, persons=True).select({})
     return sql(
         "SELECT DISTINCT person FROM (SELECT person, known_user FROM ({events})"
         " UNION ALL SELECT concat('u', user_id) AS person, user_id AS known_user FROM identifies"
         " WHERE workspace_id = {workspace} AND {received}) WHERE {inside}",
         events=events,
         workspace=uint32(reader.frame.workspace_id),
-        received=received,
-        inside=reader.cohort(cohort_id, named=True),
+        received=received_by(reader.frame.as_of_ms),
+        inside=reader.cohort(cohort_id),
     )

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from saytics_server.query.model import invalid
+from saytics_server.query.model import Parameters, invalid
 
 T = TypeVar("T")
 
@@ -42,6 +42,16 @@ class ReportDocument(
     to: str | None = None
     filter: FilterInput = msgspec.field(default_factory=list)
     as_of: str | None = None
+
+
+def shared_fields(given: Parameters) -> dict[str, Any]:
+    """Return the fields of ReportDocument that a query string gives."""
+    return {
+        "from_": given.one("from"),
+        "to": given.one("to"),
+        "filter": list(given.every("filter")),
+        "as_of": given.one("as_of"),
+    }
 
 
 class StepDocument(

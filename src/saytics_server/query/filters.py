@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from saytics_server.query.document import FilterDocument, FilterInput
+from saytics_server.query.document import FilterDocument, FilterInput, StepDocument
 from saytics_server.query.model import (
     NEGATIONS,
     OPERATORS,
@@ -28,6 +28,7 @@ from saytics_server.query.model import (
     Operator,
     Parameters,
     Reference,
+    Selection,
     invalid,
 )
 from saytics_server.query.periods import (
@@ -44,6 +45,8 @@ from saytics_server.sql import Sql, all_of, any_of, float64, int64, sql, string,
 # More conditions than this are a program, not a question.
 FILTERS_MAX = 50
 IN_VALUES_MAX = 1_000
+# One of these is a button pressed on many screens; more are a property, not a list of names.
+ALTERNATIVES_MAX = 50
 # RE2 takes time linear in the text; this bounds the size of what it compiles.
 PATTERN_CHARACTERS_MAX = 500
 
@@ -74,6 +77,21 @@ def filters_of(written: FilterInput, at: str = "filter") -> tuple[Filter, ...]:
     if sum(map(_size, filters)) > FILTERS_MAX:
         raise invalid(at, f"`{at}` holds more than {FILTERS_MAX} conditions.")
     return filters
+
+
+def selection_of(step: StepDocument, at: str, *, most: int = ALTERNATIVES_MAX) -> Selection:
+    """Return the events of a step: of its name, of one of up to `most` names, or any.
+
+    Raises Refused("invalid_parameter").
+    """
+    if step.event is not None and step.events:
+        raise invalid(f"{at}.events", "An event has a name or alternatives, not both.")
+    if len(step.events) > most:
+        raise invalid(f"{at}.events", f"`events` holds more than {most} names.")
+    names = tuple(dict.fromkeys(step.events)) if step.event is None else (step.event,)
+    if not all(names):
+        raise invalid(at, "An event's name is not empty.")
+    return Selection(names, filters_of(step.filter, f"{at}.filter"))
 
 
 def _size(filter_: Filter) -> int:

@@ -59,7 +59,6 @@ def events_of(
     *,
     detailed: bool = False,
     person: Person | None = None,
-    named: bool = False,
 ) -> FunnelEvents:
     """Return the events of a funnel. Asks the store how they overlap where steps may share some.
 
@@ -73,7 +72,6 @@ def events_of(
         marks=marks_of(query),
         only_marked=query.order != "strict",
         person=person,
-        named=named,
     )
     columns = {"ms": TIMESTAMP_MS}
     if detailed:

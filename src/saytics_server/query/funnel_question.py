@@ -5,21 +5,18 @@ In comes what a client wrote; out goes a `FunnelQuery`, or a refusal that names 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Literal, cast
 
 import msgspec
 
 from saytics_server.query.breakdown import (
-    BREAKDOWN_VALUES,
-    BREAKDOWN_VALUES_MAX,
+    breakdown_fields,
     parse_breakdown,
     parse_limit,
 )
-from saytics_server.query.document import ReportDocument, StepDocument
-from saytics_server.query.filters import filters_of
+from saytics_server.query.document import ReportDocument, StepDocument, shared_fields
+from saytics_server.query.filters import filters_of, selection_of
 from saytics_server.query.model import (
     Frame,
     Parameters,
@@ -30,11 +27,11 @@ from saytics_server.query.model import (
     invalid,
 )
 from saytics_server.query.periods import (
-    HOUR_MS,
+    LATEST_MS,
     Buckets,
     buckets_of,
-    instant_ms,
     parse_interval,
+    parse_length,
     parse_range,
 )
 
@@ -46,20 +43,14 @@ PARAMETERS = (
 STEPS_MIN, STEPS_MAX = 2, 20
 # Each is one more look at every attempt; nobody has named more than three.
 EXCLUSIONS_MAX = 10
-# One of these is a button pressed on many screens; more are a property, not a list of names.
-ALTERNATIVES_MAX = 50
 WINDOW_DEFAULT = "14d"
 # A longer window reads more than a year beyond the range.
-WINDOW_DAYS_MAX = 366
+WINDOW_MAX = "366d"
 
 Order = Literal["ordered", "strict", "any"]
 Tie = Literal["either", "strict"]
 # A number is the place, from 0, of the step whose value counts.
 Attribution = Literal["first", "last"] | int
-
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS, "w": 168 * HOUR_MS}
-# After every event there can be; the store's calendar days end in 2149.
-LATEST_MS = instant_ms(datetime(2149, 1, 1, tzinfo=UTC))
 
 
 class FunnelStepDocument(StepDocument, frozen=True):
@@ -142,28 +133,22 @@ def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
     attribution = given.one("attribution") or "first"
     return Document(
         steps=list(given.every("steps")),
-        from_=given.one("from"),
-        to=given.one("to"),
         window=given.one("window") or WINDOW_DEFAULT,
         order=given.one("order") or "ordered",
         tie=given.one("tie") or "either",
-        filter=list(given.every("filter")),
-        breakdown=given.one("breakdown"),
-        breakdown_limit=given.whole_number(
-            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
-        ),
         attribution=AttributionDocument(given.whole_number("attribution", 1, most=STEPS_MAX))
         if attribution.isdigit()
         else attribution,
         interval=given.one("interval"),
-        as_of=given.one("as_of"),
+        **shared_fields(given),
+        **breakdown_fields(given),
     )
 
 
 def question(document: Document, frame: Frame) -> FunnelQuery:
     """Return the question, checked. Raises Refused("invalid_parameter" | "range_too_large")."""
     span = parse_range(document.from_, document.to, frame)
-    window_ms = parse_window(document.window)
+    window_ms = parse_length(document.window, "window", WINDOW_MAX)
     order = cast("Order", choice("order", document.order, ("ordered", "strict", "any")))
     tie = cast("Tie", choice("tie", document.tie, ("either", "strict")))
     if order == "any" and tie == "strict":
@@ -188,19 +173,6 @@ def question(document: Document, frame: Frame) -> FunnelQuery:
     )
 
 
-def parse_window(text: str) -> int:
-    """Return a length such as `14d` or `30m` in milliseconds. Raises Refused."""
-    parts = re.fullmatch(r"([1-9]\d{0,8})([smhdw])", text, re.ASCII)
-    length_ms = int(parts[1]) * _UNITS_MS[parts[2]] if parts else 0
-    if not 0 < length_ms <= WINDOW_DAYS_MAX * _UNITS_MS["d"]:
-        raise invalid(
-            "window",
-            "`window` is a whole number and `s`, `m`, `h`, `d` or `w`, such as `14d`; at most"
-            f" {WINDOW_DAYS_MAX} days.",
-        )
-    return length_ms
-
-
 def _steps(document: Document, order: Order) -> tuple[Step, ...]:
     if not STEPS_MIN <= len(document.steps) <= STEPS_MAX:
         raise invalid("steps", f"A funnel has {STEPS_MIN} to {STEPS_MAX} steps.")
@@ -219,17 +191,8 @@ def _step(step: str | FunnelStepDocument, at: str) -> Step:
         if not step:
             raise invalid("steps", "A step is the name of an event.")
         return Step(Selection((step,)), optional=False, label=step)
-    selection = _selection(step, at)
+    selection = selection_of(step, at)
     return Step(selection, step.optional, _label(selection))
-
-
-def _selection(step: StepDocument, at: str) -> Selection:
-    if step.event is not None and step.events:
-        raise invalid(f"{at}.events", "An event has a name or alternatives, not both.")
-    if len(step.events) > ALTERNATIVES_MAX:
-        raise invalid(f"{at}.events", f"`events` holds more than {ALTERNATIVES_MAX} names.")
-    names = (step.event,) if step.event else tuple(dict.fromkeys(step.events))
-    return Selection(names, filters_of(step.filter, f"{at}.filter"))
 
 
 def _label(selection: Selection) -> str:
@@ -249,7 +212,7 @@ def _exclusions(document: Document, steps: tuple[Step, ...], order: Order) -> tu
                 raise invalid(f"{at}.{name}", f"`{name}` is a step, from 1, that is not optional.")
         if exclusion.from_step >= exclusion.to_step:
             raise invalid(f"{at}.to_step", "`to_step` comes after `from_step`.")
-        selection = _selection(exclusion, at)
+        selection = selection_of(exclusion, at)
         found.append(
             Exclusion(selection, exclusion.from_step - 1, exclusion.to_step - 1, _label(selection))
         )

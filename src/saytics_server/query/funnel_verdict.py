@@ -22,9 +22,9 @@ from saytics_server.query.evidence import (
 )
 from saytics_server.query.funnel_attempts import counted_attempts
 from saytics_server.query.funnel_events import TIME_SHIFT, events_of, marks_of
-from saytics_server.query.funnel_question import LATEST_MS, FunnelQuery
+from saytics_server.query.funnel_question import FunnelQuery
 from saytics_server.query.model import Range
-from saytics_server.query.periods import utc_text
+from saytics_server.query.periods import LATEST_MS, utc_text
 from saytics_server.query.reading import Reader
 from saytics_server.sql import Sql, int64, sql, uint64s
 

@@ -96,7 +96,7 @@ def persons(reader: Reader, query: FunnelQuery, cell: Mapping[str, Any]) -> Sql:
     text = asked.breakdown_value(reader)
     if text is not None:
         conditions.append(_of_value(reader, query, text))
-    events = events_of(reader, query, detailed=text is not None, named=True)
+    events = events_of(reader, query, detailed=text is not None)
     return sql(
         "SELECT person FROM ({outcomes}) WHERE {conditions}",
         outcomes=outcomes(query, events),

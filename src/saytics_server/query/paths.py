@@ -22,7 +22,7 @@ import msgspec
 from saytics_server.people import Person
 from saytics_server.query.answer import PERSON_RULE, definition
 from saytics_server.query.cell import Cell
-from saytics_server.query.document import ReportDocument, StepDocument
+from saytics_server.query.document import ReportDocument, StepDocument, shared_fields
 from saytics_server.query.evidence import (
     EVIDENCE,
     EVIDENCE_COLUMNS,
@@ -31,9 +31,9 @@ from saytics_server.query.evidence import (
     shown_event,
     shown_links,
 )
-from saytics_server.query.filters import filters_of
+from saytics_server.query.filters import filters_of, selection_of
 from saytics_server.query.model import Frame, Parameters, Range, Selection, invalid
-from saytics_server.query.periods import HOUR_MS, parse_range
+from saytics_server.query.periods import HOUR_MS, LATEST_MS, parse_length, parse_range
 from saytics_server.query.reading import Reader
 from saytics_server.query.scan import OTHER, TIMESTAMP_MS, utc_day
 from saytics_server.sql import (
@@ -59,8 +59,8 @@ PARAMETERS = (
 DEPTH_DEFAULT, DEPTH_MAX = 5, 20
 # Lines between two columns that an eye can follow, and that a table can list.
 TOP_DEFAULT, TOP_MAX = 25, 200
-SESSION_DEFAULT, SESSION_MAX_MS = "30m", 24 * HOUR_MS
-WINDOW_MAX_MS = 366 * 24 * HOUR_MS
+SESSION_DEFAULT, SESSION_MAX = "30m", "24h"
+WINDOW_MAX = "366d"
 # How far from its anchor a path within a session goes: days without half an hour of rest are a
 # machine's, and what is read beyond the range must end somewhere.
 SESSION_REACH_MS = 24 * HOUR_MS
@@ -69,12 +69,8 @@ NAMES_MAX = 50
 # Paths of one person in an explanation: nobody reads on.
 EXPLAINED_PATHS_MAX = 50
 
-_UNITS_MS = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS, "w": 7 * 24 * HOUR_MS}
-_LENGTH = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 # Longer than there can be between two events.
 _FOREVER_MS = 2**62
-# The store's calendar days end in 2149.
-_LATEST_MS = 5_648_659_200_000
 
 # Names and items travel as numbers, so that a million events of one person are arrays of numbers.
 # A step takes 5 bits and a name 26; 0 is no name, 1 the rest, the others stand in order.
@@ -125,7 +121,7 @@ class PathsQuery(msgspec.Struct, frozen=True):
         """Return the range with as much beside it as a path can reach."""
         if self.backward:
             return Range(max(self.span.from_ms - self.reach_ms, 0), self.span.to_ms)
-        return Range(self.span.from_ms, min(self.span.to_ms + self.reach_ms, _LATEST_MS))
+        return Range(self.span.from_ms, min(self.span.to_ms + self.reach_ms, LATEST_MS))
 
     def shown_step(self, step: int) -> int:
         """Return the column of a step counted from the anchor: the anchor is first, or last."""
@@ -138,15 +134,13 @@ def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
     return Document(
         start=given.one("start"),
         end=given.one("end"),
-        from_=given.one("from"),
-        to=given.one("to"),
         depth=given.whole_number("depth", DEPTH_DEFAULT, most=DEPTH_MAX),
-        filter=list(given.every("filter")),
         window=given.one("window"),
         session=given.one("session"),
         collapse=given.choice("collapse", ("true", "false"), "true") == "true",
         top=given.whole_number("top", TOP_DEFAULT, most=TOP_MAX),
         exclude=list(given.every("exclude")),
+        **shared_fields(given),
     )
 
 
@@ -169,9 +163,9 @@ def question(document: Document, frame: Frame) -> PathsQuery:
         raise invalid("exclude", f"`exclude` names the event of `{at}`.")
     gap_ms, reach_ms = _FOREVER_MS, SESSION_REACH_MS
     if document.window is not None:
-        reach_ms = _length_ms("window", document.window, WINDOW_MAX_MS)
+        reach_ms = parse_length(document.window, "window", WINDOW_MAX)
     else:
-        gap_ms = _length_ms("session", document.session or SESSION_DEFAULT, SESSION_MAX_MS)
+        gap_ms = parse_length(document.session or SESSION_DEFAULT, "session", SESSION_MAX)
     return PathsQuery(
         frame=frame,
         selection=Selection((), filters_of(document.filter)),
@@ -197,23 +191,7 @@ def _anchor(step: str | StepDocument | None, at: str) -> Selection:
         step = StepDocument(event=step)
     if (step.event is None) == (not step.events):
         raise invalid(at, f"`{at}` has a name, `event`, or alternatives, `events`.")
-    names = tuple(step.events) if step.event is None else (step.event,)
-    if len(names) > NAMES_MAX:
-        raise invalid(f"{at}.events", f"`events` holds more than {NAMES_MAX} names.")
-    if not all(names):
-        raise invalid(at, "An event's name is not empty.")
-    return Selection(names, filters_of(step.filter, f"{at}.filter"))
-
-
-def _length_ms(name: str, text: str, most_ms: int) -> int:
-    found = _LENGTH.fullmatch(text)
-    length = int(found[1]) * _UNITS_MS[found[2]] if found else 0
-    if not 0 < length <= most_ms:
-        raise invalid(
-            name,
-            f"`{name}` is a number and `s`, `m`, `h`, `d` or `w`, at most {length_text(most_ms)}.",
-        )
-    return length
+    return selection_of(step, at)
 
 
 # --- the answer -------------------------------------------------------------------------------
@@ -303,7 +281,7 @@ def persons(reader: Reader, query: PathsQuery, cell: Mapping[str, Any]) -> Sql:
     kept = _kept(query, reader.rows(statement_of(reader, query, names, None)))
     return sql(
         "SELECT person FROM ({paths}) WHERE has(arrayConcat(edges, {nodes}), {item})",
-        paths=_relabelled(_paths(reader, query, names, named=True), kept),
+        paths=_relabelled(_paths(reader, query, names), kept),
         nodes=_NODES,
         item=uint64(item),
     )
@@ -384,7 +362,6 @@ def _paths(
     names: Names,
     *,
     person: Person | None = None,
-    named: bool = False,
 ) -> Sql:
     """Return a SELECT of each person's paths, one after the other, as arrays of equal length.
 
@@ -392,7 +369,7 @@ def _paths(
     of the edges that lead there (0 at the anchor); `elements` are the events, `next_elements` the
     ones after them, and `continues` tells whether these are of the same session.
     """
-    events = _in_sessions(query, _events(reader, query, names, person, named))
+    events = _in_sessions(query, _events(reader, query, names, person))
     steps = _stepped(query, _opened(query, events))
     within = sql(
         "arrayMap((path, session, base_session, step, at, base_at) -> path > 0"
@@ -438,9 +415,7 @@ _TIME = sql(f"toInt64(bitShiftRight(element, {_TIME_SHIFT}))")
 _FLAGS = sql(f"toUInt32(bitAnd(element, {4 * _CODE_MASK + 3}))")
 
 
-def _events(
-    reader: Reader, query: PathsQuery, names: Names, person: Person | None, named: bool
-) -> Sql:
+def _events(reader: Reader, query: PathsQuery, names: Names, person: Person | None) -> Sql:
     """Return the events in order of each person who has an anchor."""
     scan = reader.scan(
         query.selection,
@@ -448,7 +423,6 @@ def _events(
         persons=True,
         marks={"is_anchor": query.anchor},
         person=person,
-        named=named or person is not None,
     )
     left_out = [sql("event IN {names}", names=strings(query.exclude))] if query.exclude else []
     columns = {
@@ -709,7 +683,7 @@ def _taken(reader: Reader, query: PathsQuery, names: Names, person: Person) -> l
 def _events_at(
     reader: Reader, query: PathsQuery, person: Person, positions: set[int]
 ) -> dict[int, Evidence]:
-    scan = reader.scan(query.selection, query.reading, persons=True, person=person, named=True)
+    scan = reader.scan(query.selection, query.reading, persons=True, person=person)
     rows = reader.rows(
         sql(
             "SELECT {evidence} FROM ({events}) WHERE position IN {positions}",
@@ -766,7 +740,6 @@ def _missing(reader: Reader, query: PathsQuery, person: Person) -> dict[str, Any
         persons=True,
         marks={"is_anchor": query.anchor},
         person=person,
-        named=True,
     )
     rows = reader.rows(
         sql("SELECT count() FROM ({events})", events=scan.select({"place": sql("position")}))

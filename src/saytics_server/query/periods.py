@@ -28,6 +28,9 @@ from saytics_server.query.model import INTERVALS, Frame, Interval, Range, choice
 BUCKETS_MAX = 10_000
 DEFAULT_DAYS = 30
 HOUR_MS = 3_600_000
+_UNITS_MS = {"s": 1_000, "m": 60_000, "h": HOUR_MS, "d": 24 * HOUR_MS, "w": 168 * HOUR_MS}
+# After every event there can be: the store's calendar days end in 2149.
+LATEST_MS = 5_648_745_600_000  # 2149-01-01
 # No event is older than 1970 (the contract), and the store's calendar days end in 2149.
 YEAR_MIN, YEAR_MAX = 1970, 2148
 
@@ -62,6 +65,26 @@ class Buckets(msgspec.Struct, frozen=True):
 def parse_interval(text: str, choices: Collection[Interval] = INTERVALS) -> Interval:
     """Return an interval. Raises Refused("invalid_parameter")."""
     return cast("Interval", choice("interval", text, choices))
+
+
+def parse_length(text: str, name: str, most: str) -> int:
+    """Return a length such as `14d` or `30m` in milliseconds, at most that of `most`.
+
+    Raises Refused("invalid_parameter").
+    """
+    length_ms = _length_ms(text)
+    if not 0 < length_ms <= _length_ms(most):
+        raise invalid(
+            name,
+            f"`{name}` is a whole number and `s`, `m`, `h`, `d` or `w`, such as `14d`; at most"
+            f" `{most}`.",
+        )
+    return length_ms
+
+
+def _length_ms(text: str) -> int:
+    parts = re.fullmatch(r"([1-9]\d{0,8})([smhdw])", text, re.ASCII)
+    return int(parts[1]) * _UNITS_MS[parts[2]] if parts else 0
 
 
 def parse_range(from_: str | None, to: str | None, frame: Frame) -> Range:

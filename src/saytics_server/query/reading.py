@@ -23,8 +23,8 @@ class Reader:
     def __init__(self, store: Store, frame: Frame) -> None:
         self.store = store
         self.frame = frame
-        # By id and whether persons are named; None while it is being worked out.
-        self._cohorts: dict[tuple[str, bool], Sql | None] = {}
+        # By id; None while it is being worked out.
+        self._cohorts: dict[str, Sql | None] = {}
 
     @cached_property
     def links(self) -> Links:
@@ -45,12 +45,8 @@ class Reader:
         marks: Mapping[str, Selection] | None = None,
         only_marked: bool = False,
         person: Person | None = None,
-        named: bool = False,
     ) -> Scan:
-        """Return the scan, with links if `persons`, a filter or the breakdown needs them.
-
-        The column `person` tells persons apart; `named` makes it the text of people.person_of.
-        """
+        """Return the scan, with links if `persons`, a filter or the breakdown needs them."""
         filters = [*selection.filters, *(f for m in (marks or {}).values() for f in m.filters)]
         personal = any(c.reference.source in PERSONAL for c in references_in(filters))
         personal |= breakdown is not None and breakdown.source in PERSONAL
@@ -63,45 +59,43 @@ class Reader:
             self.links if needed else None,
             tuple((marks or {}).items()),
             only_marked,
-            self._cohort_conditions(filters, breakdown, named=named),
+            self._cohort_conditions(filters, breakdown),
             person,
-            named,
         )
 
-    def cohort(self, cohort_id: str, *, named: bool = False, at: str = "filter") -> Sql:
+    def cohort(self, cohort_id: str, *, at: str = "filter") -> Sql:
         """Return the condition on `person` and `known_user` that a cohort stands for.
 
-        `named` is that of the scan it is for, `at` where the cohort is named, for the refusal.
+        `at` is where the cohort is named, for the refusal.
         """
-        key = (cohort_id, named)
-        if key in self._cohorts:
-            found = self._cohorts[key]
+        if cohort_id in self._cohorts:
+            found = self._cohorts[cohort_id]
             if found is None:
                 raise invalid(at, f"The cohort `{cohort_id}` is made of itself.")
             return found
         if cohort_id not in self.frame.cohorts:
             raise invalid(at, f"There is no cohort `{cohort_id}`.")
         definition = cohorts.parse(self.frame.cohorts[cohort_id], self.frame)
-        self._cohorts[key] = None
+        self._cohorts[cohort_id] = None
         try:
-            condition = cohorts.condition_of(self, definition, named=named)
+            condition = cohorts.condition_of(self, definition)
         except BaseException:
-            del self._cohorts[key]
+            del self._cohorts[cohort_id]
             raise
         # A breakdown shows it as JSON: true or false, not 1 or 0.
-        inside = self._cohorts[key] = sql("CAST({condition}, 'Bool')", condition=condition)
+        inside = self._cohorts[cohort_id] = sql("CAST({condition}, 'Bool')", condition=condition)
         return inside
 
     def _cohort_conditions(
-        self, filters: Iterable[Filter], breakdown: Reference | None, *, named: bool
+        self, filters: Iterable[Filter], breakdown: Reference | None
     ) -> dict[str, Sql]:
         found = {
-            cohort_id: self.cohort(cohort_id, named=named)
+            cohort_id: self.cohort(cohort_id)
             for condition in references_in(filters)
             if condition.reference.source == "cohort"
             for cohort_id in condition.values
         }
         if breakdown is not None and breakdown.source == "cohort":
             cohort_id = breakdown.keys[0]
-            found[cohort_id] = self.cohort(cohort_id, named=named, at="breakdown")
+            found[cohort_id] = self.cohort(cohort_id, at="breakdown")
         return found

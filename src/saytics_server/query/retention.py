@@ -15,7 +15,6 @@ the last return of each stretch tell which of the two periods that meet in it ar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, cast
 
@@ -26,16 +25,15 @@ from saytics_server.people import Person
 from saytics_server.query.activity import EVER_MS
 from saytics_server.query.answer import PERSON_RULE, definition
 from saytics_server.query.breakdown import (
-    BREAKDOWN_VALUES,
-    BREAKDOWN_VALUES_MAX,
+    breakdown_fields,
     parse_breakdown,
     parse_limit,
     shown,
 )
 from saytics_server.query.cell import VALUE_FIELDS, Cell
-from saytics_server.query.document import ReportDocument, StepDocument
+from saytics_server.query.document import ReportDocument, StepDocument, shared_fields
 from saytics_server.query.evidence import EVIDENCE, EVIDENCE_COLUMNS, shown_links
-from saytics_server.query.filters import filters_of
+from saytics_server.query.filters import filters_of, selection_of
 from saytics_server.query.model import (
     Frame,
     Parameters,
@@ -47,7 +45,7 @@ from saytics_server.query.model import (
 )
 from saytics_server.query.periods import (
     HOUR_MS,
-    instant_ms,
+    LATEST_MS,
     parse_interval,
     parse_range,
 )
@@ -80,11 +78,6 @@ PERIODS_DEFAULT = 8
 PERIODS_MAX = 366
 # A table of a year by day has 134,000 cells, 1.5 MB of JSON.
 CELLS_MAX = 200_000
-# One of these is a button pressed on many screens; more are a property, not a list of names.
-ALTERNATIVES_MAX = 50
-
-# After every event there can be; the store's calendar days end in 2149.
-_LATEST_MS = instant_ms(datetime(2149, 1, 1, tzinfo=UTC))
 # Stand for no start and no return.
 _NEVER_MS, _NOT_YET_MS = 2**62, -(2**62)
 # The place of the only value where there is no breakdown.
@@ -126,19 +119,13 @@ def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
     return Document(
         start=given.one("start"),
         return_=given.one("return"),
-        from_=given.one("from"),
-        to=given.one("to"),
         interval=given.one("interval") or "day",
         periods=given.whole_number("periods", PERIODS_DEFAULT, most=PERIODS_MAX),
         mode=given.one("mode") or "on",
         cohort=given.one("cohort") or "first_time",
         window=given.one("window") or "calendar",
-        filter=list(given.every("filter")),
-        breakdown=given.one("breakdown"),
-        breakdown_limit=given.whole_number(
-            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
-        ),
-        as_of=given.one("as_of"),
+        **shared_fields(given),
+        **breakdown_fields(given),
     )
 
 
@@ -188,12 +175,7 @@ def _selection(step: str | StepDocument | None, at: str) -> Selection:
         return Selection()
     if isinstance(step, str):
         return Selection((step,) if step else ())
-    if step.event is not None and step.events:
-        raise invalid(f"{at}.events", "An event has a name or alternatives, not both.")
-    if len(step.events) > ALTERNATIVES_MAX:
-        raise invalid(f"{at}.events", f"`events` holds more than {ALTERNATIVES_MAX} names.")
-    names = (step.event,) if step.event else tuple(step.events)
-    return Selection(names, filters_of(step.filter, f"{at}.filter"))
+    return selection_of(step, at)
 
 
 def run(reader: Reader, query: RetentionQuery) -> dict[str, Any]:
@@ -236,7 +218,7 @@ def persons(reader: Reader, query: RetentionQuery, cell: Mapping[str, Any]) -> S
         value = _place_in(values)
         place = len(values) if wanted == OTHER else 0
         conditions.append(sql("anchor.4 = {place}", place=uint32(place)))
-    events = _events(reader, query, broken_down=wanted is not None, key=True)
+    events = _events(reader, query, broken_down=wanted is not None)
     return sql(
         "SELECT person FROM ({anchored}) WHERE {conditions}",
         anchored=_anchored(query, events, value),
@@ -255,9 +237,7 @@ def largest_values(reader: Reader, query: RetentionQuery) -> tuple[str, ...]:
     return tuple(row[0] for row in reader.rows(statement))
 
 
-def _events(
-    reader: Reader, query: RetentionQuery, *, broken_down: bool = False, key: bool = False
-) -> Sql:
+def _events(reader: Reader, query: RetentionQuery, *, broken_down: bool = False) -> Sql:
     """Return a SELECT of the start and return events that can matter, whose each is."""
     scan = reader.scan(
         query.selection,
@@ -266,7 +246,6 @@ def _events(
         persons=True,
         marks={"is_start": query.start, "is_return": query.returned},
         only_marked=True,
-        named=key,
     )
     columns = {"ms": TIMESTAMP_MS, "bucket": place_in(query.cohorts.edges_ms)}
     if query.cohorts.window == "elapsed":
@@ -284,10 +263,10 @@ def _events(
 
 def _last_ms(query: RetentionQuery) -> int:
     if query.mode == "on_or_after":
-        return _LATEST_MS
+        return LATEST_MS
     if query.cohorts.window == "calendar":
-        return min(query.cohorts.edges_ms[-1], _LATEST_MS) - 1
-    return min(query.span.to_ms + query.cohorts.periods * query.cohorts.elapsed_ms, _LATEST_MS)
+        return min(query.cohorts.edges_ms[-1], LATEST_MS) - 1
+    return min(query.span.to_ms + query.cohorts.periods * query.cohorts.elapsed_ms, LATEST_MS)
 
 
 def _stretch(query: RetentionQuery) -> Sql:
@@ -548,7 +527,7 @@ def _seen(reader: Reader, query: RetentionQuery, person: Person) -> list[Seen]:
     """Return a person's start and return events at any time, first and last of every stretch."""
     scan = reader.scan(
         query.selection,
-        Range(EVER_MS, _LATEST_MS),
+        Range(EVER_MS, LATEST_MS),
         persons=True,
         marks={"is_start": query.start, "is_return": query.returned},
         only_marked=True,

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import msgspec
 
-from saytics_server.people import Links, Person, latest_traits
+from saytics_server.people import Links, Person, latest_traits, received_by
 from saytics_server.query.filters import condition
 from saytics_server.query.model import (
     NEGATIONS,
@@ -56,7 +56,6 @@ class Scan(msgspec.Struct, frozen=True):
     `links` where persons are needed. `marks` are selections by name: each becomes a column that
     says of an event whether it is one of them; with `only_marked` other events are left out.
     `cohorts` holds, by id, conditions on `person` and `known_user`. `person` narrows to one.
-    Where not `named`, the column `person` only tells persons apart; named, it is their key.
     """
 
     frame: Frame
@@ -68,7 +67,6 @@ class Scan(msgspec.Struct, frozen=True):
     only_marked: bool = False
     cohorts: Mapping[str, Sql] = msgspec.field(default_factory=dict)
     person: Person | None = None
-    named: bool = False
 
     def select(self, columns: Mapping[str, Sql], *, values: tuple[str, ...] | None = None) -> Sql:
         """Return a SELECT of `columns`, of a UInt8 column per mark, of `breakdown` (JSON text) if
@@ -184,33 +182,22 @@ class _Reading:
 
     def _inner(self, filter_: Filter) -> Sql:
         if isinstance(filter_, Group):
-            return _grouped(filter_, [self._inner(part) for part in filter_.parts])
+            return grouped(filter_, [self._inner(part) for part in filter_.parts])
         return condition(filter_, event_value(filter_.reference), self._scan.frame)
 
     def _outer(self, filter_: Filter) -> Sql:
         if not is_personal(filter_):
             return self._column(self._inner(filter_))
         if isinstance(filter_, Group):
-            return _grouped(filter_, [self._outer(part) for part in filter_.parts])
+            return grouped(filter_, [self._outer(part) for part in filter_.parts])
         if filter_.reference.source == "cohort":
             return self._cohort(filter_)
-        return self._trait(filter_)
+        return trait_condition(self._scan.frame, filter_)
 
     def _column(self, condition_: Sql) -> Sql:
         name = f"holds_{len(self.columns)}"
         self.columns[name] = condition_
         return sql(name)
-
-    def _trait(self, asked: Condition) -> Sql:
-        """Return the condition on `known_user`. A person without the trait is in no set."""
-        counterpart = NEGATIONS.get(asked.operator)
-        positive = msgspec.structs.replace(asked, operator=counterpart or asked.operator)
-        return sql(
-            "known_user {among} (SELECT user_id FROM ({traits}) WHERE {condition})",
-            among=sql("NOT IN" if counterpart else "IN"),
-            traits=_trait(self._scan.frame, asked.reference),
-            condition=condition(positive, dynamic_value(sql("trait")), self._scan.frame),
-        )
 
     def _cohort(self, asked: Condition) -> Sql:
         inside = any_of([self._scan.cohort_column(cohort_id) for cohort_id in asked.values])
@@ -222,6 +209,23 @@ def is_personal(filter_: Filter) -> bool:
     if isinstance(filter_, Group):
         return any(map(is_personal, filter_.parts))
     return filter_.reference.source in PERSONAL
+
+
+def trait_condition(frame: Frame, asked: Condition) -> Sql:
+    """Return the condition on `known_user`. A person without the trait is in no set of users."""
+    counterpart = NEGATIONS.get(asked.operator)
+    positive = msgspec.structs.replace(asked, operator=counterpart or asked.operator)
+    return sql(
+        "known_user {among} (SELECT user_id FROM ({traits}) WHERE {condition})",
+        among=sql("NOT IN" if counterpart else "IN"),
+        traits=_trait(frame, asked.reference),
+        condition=condition(positive, dynamic_value(sql("trait")), frame),
+    )
+
+
+def grouped(group: Group, conditions: list[Sql]) -> Sql:
+    """Return the conditions of a group's parts as one."""
+    return sql("({all})", all=all_of(conditions)) if group.every else any_of(conditions)
 
 
 def references_in(filters: Iterable[Filter]) -> Iterator[Condition]:
@@ -245,10 +249,6 @@ def may_be_of(frame: Frame, person: Person) -> Sql:
     )
 
 
-def _grouped(group: Group, conditions: list[Sql]) -> Sql:
-    return sql("({all})", all=all_of(conditions)) if group.every else any_of(conditions)
-
-
 def _named(events: tuple[str, ...]) -> list[Sql]:
     if len(events) == 1:
         return [sql("event = {event}", event=string(events[0]))]
@@ -257,15 +257,9 @@ def _named(events: tuple[str, ...]) -> list[Sql]:
 
 def in_range(frame: Frame, span: Range) -> list[Sql]:
     """Return the conditions of a workspace and a range; the day narrows what is read at all."""
-    received = []
-    if frame.as_of_ms is not None:
-        by_then = sql(
-            "received_at <= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(frame.as_of_ms)
-        )
-        received.append(by_then)
     return [
         sql("workspace_id = {workspace}", workspace=uint32(frame.workspace_id)),
-        *received,
+        received_by(frame.as_of_ms),
         sql("day >= {day}", day=bind_day(utc_day(span.from_ms))),
         sql("day <= {day}", day=bind_day(utc_day(span.to_ms))),
         sql("timestamp >= fromUnixTimestamp64Milli({ms}, 'UTC')", ms=int64(span.from_ms)),

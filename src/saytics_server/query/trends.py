@@ -24,8 +24,7 @@ from saytics_server.errors import Refused
 from saytics_server.people import Person
 from saytics_server.query.answer import BUCKET_RULE, PERSON_RULE, definition, series
 from saytics_server.query.breakdown import (
-    BREAKDOWN_VALUES,
-    BREAKDOWN_VALUES_MAX,
+    breakdown_fields,
     few_values,
     largest_values,
     parse_breakdown,
@@ -34,9 +33,9 @@ from saytics_server.query.breakdown import (
 )
 from saytics_server.query.cell import VALUE_FIELDS, Cell
 from saytics_server.query.comparison import COMPARISONS, Period, parse_compare, previous_rule
-from saytics_server.query.document import FilterInput, ReportDocument
+from saytics_server.query.document import ReportDocument, StepDocument, shared_fields
 from saytics_server.query.evidence import Evidence, shown_links
-from saytics_server.query.filters import filters_of
+from saytics_server.query.filters import filters_of, selection_of
 from saytics_server.query.formulas import SERIES_NAME, Formula, parse_formulas
 from saytics_server.query.judgement import LINK_RULE, judge
 from saytics_server.query.metrics import Metric, Number, parse_metric
@@ -54,9 +53,10 @@ from saytics_server.query.reading import Reader
 from saytics_server.query.scan import OTHER, Scan, place_in
 from saytics_server.sql import Sql, all_of, sql, string
 
-PARAMETERS = ("event", "from", "to", "interval", "filter", "breakdown", "metric")
-# These say more about the same numbers.
-REFINEMENTS = ("breakdown_limit", "compare", "cumulative", "as_of")
+PARAMETERS = (
+    "event", "from", "to", "interval", "filter", "breakdown", "metric", "breakdown_limit",
+    "compare", "cumulative", "as_of",
+)  # fmt: skip
 
 # More lines than this are no chart; each is a statement.
 SERIES_MAX = 10
@@ -107,15 +107,10 @@ class TrendsQuery(msgspec.Struct, frozen=True):
     cumulative: bool
 
 
-class SeriesDocument(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
+class SeriesDocument(StepDocument, frozen=True):
     """One of several series: events of a name or of one of several, with filters of their own."""
 
     name: str | None = None
-    event: str | None = None
-    events: list[str] = msgspec.field(default_factory=list)
-    filter: FilterInput = msgspec.field(default_factory=list)
     metric: str = "count"
 
 
@@ -135,21 +130,15 @@ class Document(ReportDocument, frozen=True):
 
 def document_of(parameters: Sequence[tuple[str, str]]) -> Document:
     """Return what decoded query parameters ask. Raises Refused("invalid_parameter")."""
-    given = Parameters(parameters, PARAMETERS + REFINEMENTS, repeatable=("filter",))
+    given = Parameters(parameters, PARAMETERS, repeatable=("filter",))
     return Document(
         event=given.one("event"),
-        from_=given.one("from"),
-        to=given.one("to"),
         interval=given.one("interval") or "day",
-        filter=list(given.every("filter")),
-        breakdown=given.one("breakdown"),
-        breakdown_limit=given.whole_number(
-            "breakdown_limit", BREAKDOWN_VALUES, most=BREAKDOWN_VALUES_MAX
-        ),
         metric=given.one("metric"),
         cumulative=given.choice("cumulative", ("true", "false"), "false") == "true",
         compare=given.one("compare"),
-        as_of=given.one("as_of"),
+        **shared_fields(given),
+        **breakdown_fields(given),
     )
 
 
@@ -207,14 +196,11 @@ def _one_series(written: SeriesDocument, place: int, shared: tuple[Filter, ...])
         raise invalid(
             f"{at}.name", "A name is 1 to 32 letters, digits and `_`, and begins with no digit."
         )
-    if written.event is not None and written.events:
-        raise invalid(f"{at}.events", "A series has one of `event` and `events`.")
-    if len(written.events) > EVENTS_MAX:
-        raise invalid(f"{at}.events", f"`events` holds at most {EVENTS_MAX} names.")
-    events = (written.event,) if written.event else tuple(written.events)
-    filters = filters_of(written.filter, f"{at}.filter")
+    selection = selection_of(written, at, most=EVENTS_MAX)
     return Series(
-        name, Selection(events, shared + filters), parse_metric(written.metric, f"{at}.metric")
+        name,
+        Selection(selection.events, shared + selection.filters),
+        parse_metric(written.metric, f"{at}.metric"),
     )
 
 
@@ -254,14 +240,13 @@ def _tables(
 
 
 def _scan(
-    reader: Reader, query: TrendsQuery, one: Series, span: Range, *, named: bool = False
+    reader: Reader, query: TrendsQuery, one: Series, span: Range, *, persons: bool = False
 ) -> Scan:
     return reader.scan(
         one.selection,
         span,
         breakdown=query.breakdown,
-        persons=named or one.metric.counts_persons,
-        named=named,
+        persons=persons or one.metric.counts_persons,
     )
 
 
@@ -504,7 +489,7 @@ def persons(reader: Reader, query: TrendsQuery, cell: Mapping[str, Any]) -> Sql:
     conditions = [one.metric.takes_part]
     values: tuple[str, ...] | None = None
     wanted = named.breakdown_value(reader)
-    scan = _scan(reader, query, one, span, named=True)
+    scan = _scan(reader, query, one, span, persons=True)
     if wanted is None:
         scan = msgspec.structs.replace(scan, breakdown=None)
     else:
