@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+from january import event, refusal
 from rows import insert_history, instant_ms
 
-from saytics_server.errors import Refused
 from saytics_server.people import Person
 from saytics_server.query import lifecycle, reports
 from saytics_server.query.document import read_document
@@ -20,17 +18,6 @@ DAYS = [("from", "2024-01-02"), ("to", "2024-01-04")]
 
 def frame_of(workspace_id: int = 1) -> Frame:
     return Frame(workspace_id, "UTC", 0, instant_ms("2024-02-01T00:00:00Z"))
-
-
-def event(name: str, at: str, user: str = "ü", **fields: Any) -> dict[str, Any]:
-    ids = {} if "anonymousId" in fields else {"userId": user}
-    return {"event": name, "timestamp": instant_ms(f"2024-01-{at}Z"), **ids, **fields}
-
-
-def refusal(call: Any, *arguments: Any) -> tuple[str, str | None]:
-    with pytest.raises(Refused) as raised:
-        call(*arguments)
-    return raised.value.rejection.code, raised.value.rejection.field
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from january import event, refusal
 from rows import insert_history, instant_ms
 
-from saytics_server.errors import Refused
 from saytics_server.people import Person
 from saytics_server.query import reports, retention
 from saytics_server.query.document import read_document
@@ -21,17 +21,6 @@ DAYS = [("from", "2024-01-01"), ("to", "2024-01-02")]
 
 def frame_of(workspace_id: int = 1, **fields: Any) -> Frame:
     return Frame(workspace_id, "UTC", 0, instant_ms(NOW), **fields)
-
-
-def event(name: str, at: str, user: str = "ü", **fields: Any) -> dict[str, Any]:
-    ids = {} if "anonymousId" in fields else {"userId": user}
-    return {"event": name, "timestamp": instant_ms(f"2024-01-{at}Z"), **ids, **fields}
-
-
-def refusal(call: Any, *arguments: Any) -> tuple[str, str | None]:
-    with pytest.raises(Refused) as raised:
-        call(*arguments)
-    return raised.value.rejection.code, raised.value.rejection.field
 
 
 @pytest.mark.parametrize(

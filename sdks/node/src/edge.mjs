@@ -861,6 +861,13 @@ class Ledger {
   rejected = 0;
   dropped = 0;
 
+  /** Count events that ended before they could be queued. */
+  lose({ rejected = 0, dropped = 0 }) {
+    this.tracked += rejected + dropped;
+    this.rejected += rejected;
+    this.dropped += dropped;
+  }
+
   /** Return the counts now. What has no end yet is spooled or queued, so the sum always holds. */
   counts(spooled) {
     const { tracked, delivered, duplicate, rejected, dropped } = this;
@@ -1053,10 +1060,8 @@ class Sender {
   }
 
   /** Count events that ended before they could be queued. */
-  bookLost({ rejected = 0, dropped = 0 }) {
-    this.#ledger.tracked += rejected + dropped;
-    this.#ledger.rejected += rejected;
-    this.#ledger.dropped += dropped;
+  bookLost(lost) {
+    this.#ledger.lose(lost);
   }
 
   /** Return where every event is now. */

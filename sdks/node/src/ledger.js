@@ -19,6 +19,13 @@ class Ledger {
   rejected = 0;
   dropped = 0;
 
+  /** Count events that ended before they could be queued. */
+  lose({ rejected = 0, dropped = 0 }) {
+    this.tracked += rejected + dropped;
+    this.rejected += rejected;
+    this.dropped += dropped;
+  }
+
   /** Return the counts now. What has no end yet is spooled or queued, so the sum always holds. */
   counts(spooled) {
     const { tracked, delivered, duplicate, rejected, dropped } = this;

@@ -94,10 +94,8 @@ class Sender {
   }
 
   /** Count events that ended before they could be queued. */
-  bookLost({ rejected = 0, dropped = 0 }) {
-    this.#ledger.tracked += rejected + dropped;
-    this.#ledger.rejected += rejected;
-    this.#ledger.dropped += dropped;
+  bookLost(lost) {
+    this.#ledger.lose(lost);
   }
 
   /** Return where every event is now. */

@@ -54,10 +54,8 @@ class Recorder {
     return undefined;
   }
 
-  bookLost({ rejected = 0, dropped = 0 }) {
-    this.#ledger.tracked += rejected + dropped;
-    this.#ledger.rejected += rejected;
-    this.#ledger.dropped += dropped;
+  bookLost(lost) {
+    this.#ledger.lose(lost);
   }
 
   counts() {
