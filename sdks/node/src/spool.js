@@ -293,17 +293,24 @@ class Spool {
   }
 }
 
-// Not mkdir's own `recursive`: under /proc it never returns.
+// Not mkdir's own `recursive`: under /proc it never returns. Other processes may make the same folders
+// at the same time, so each may have come to be since it was missed.
 function makeFolder(folder) {
+  if (hasMade(folder)) return;
+  const parent = path.dirname(folder);
+  if (parent !== folder) makeFolder(parent);
+  if (!hasMade(folder)) throw new Error(`${folder} cannot be made`);
+}
+
+/** Make one folder; true if it is there now, false if its parent is not. */
+function hasMade(folder) {
   try {
     fs.mkdirSync(folder, FOLDER_MODE);
   } catch (problem) {
-    if (problem.code === 'EEXIST') return;
-    const parent = path.dirname(folder);
-    if (problem.code !== 'ENOENT' || parent === folder || fs.existsSync(parent)) throw problem;
-    makeFolder(parent);
-    fs.mkdirSync(folder, FOLDER_MODE);
+    if (problem.code === 'ENOENT') return false;
+    if (problem.code !== 'EEXIST') throw problem;
   }
+  return true;
 }
 
 module.exports = { Spool };

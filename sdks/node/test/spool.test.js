@@ -321,3 +321,24 @@ test('the name of a file names a living owner of this machine', () => {
   assert.deepEqual([owner.pid, owner.start], [process.pid, Number(stat[21])]);
   assert.equal(parseName('what.spool'), undefined);
 });
+
+for (const moment of ['before its parent is made', 'after its parent is made']) {
+  test(`another process makes the same folders, ${moment}`, async (t) => {
+    const deep = path.join(spoolDir, 'state', 'spool');
+    const make = fs.mkdirSync;
+    t.mock.method(fs, 'mkdirSync', (made, mode) => {
+      const isFirst = !fs.existsSync(path.dirname(made));
+      try {
+        make(made, mode);
+      } finally {
+        if (moment.startsWith('before') ? isFirst : made === deep) {
+          make(path.join(deep, path.basename(folder())), { recursive: true });
+        }
+      }
+    });
+    const saytics = client({ spoolDir: deep, spool: 'always' });
+    await saytics.track({ userId: 'u', event: 'A' });
+    const [name] = fs.readdirSync(path.join(deep, path.basename(folder())));
+    assert.match(name, /\.spool$/);
+  });
+}
