@@ -79,7 +79,11 @@ class Case:
     def run(self, program, run, expected, host=None, code=0):
         """Run a program to its end, which must be as expected; return what it wrote."""
         with self.start(program, run, host) as process:
-            out, errors = process.communicate(timeout=90)
+            try:
+                out, errors = process.communicate(timeout=90)
+            except subprocess.TimeoutExpired:
+                process.kill()  # leaving `with` waits for its end
+                raise
         assert process.returncode == code, errors
         self.expected[run] = expected
         return out, errors

@@ -251,3 +251,31 @@ def test_sigterm_saves_before_it_sends() -> None:
             process.kill()
         (path,) = Path(os.environ["SAYTICS_SPOOL_DIR"]).glob("*/*")
         assert contents_of(path).events == 50
+
+
+def test_a_child_terminated_right_after_the_fork_ends() -> None:
+    """The interpreter forgets signals that reach a child before it is set up; the SDK answers one.
+
+    Without it SIGTERM would end the child at once: pools that are terminated rely on it.
+    """
+    program = """
+        import multiprocessing, time
+        from saytics import Saytics
+        saytics = Saytics(flush_interval_s=60)
+        saytics.track(user_id="u", event="E")
+        codes = set()
+        for _ in range(40):
+            child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
+            child.start()
+            child.terminate()
+            child.join(10)
+            codes.add(child.exitcode)
+            if child.exitcode is None:
+                child.kill()
+                break
+        saytics.shutdown()
+        print(codes)
+        """
+    with ScriptedServer([]) as server:
+        done = _run(program, server.host)
+    assert done.stdout == "{-15}\n", done.stderr

@@ -56,6 +56,7 @@ class Ending(Protocol):
 _open: dict[int, Ending] = {}
 _hooks = {"exit": False, "fork": False, "multiprocessing": False}
 _finalized_in = {"pid": 0}
+_forking = threading.local()  # `mask`: the signals the thread held back before its fork
 
 
 def watch(client: Ending) -> None:
@@ -66,7 +67,9 @@ def watch(client: Ending) -> None:
         atexit.register(_end)
     if not _hooks["fork"] and hasattr(os, "register_at_fork"):
         _hooks["fork"] = True
-        os.register_at_fork(before=_before_fork, after_in_child=_restart_in_child)
+        os.register_at_fork(
+            before=_before_fork, after_in_parent=_let_signals_in, after_in_child=_restart_in_child
+        )
     _answer_signals()
     _end_with_multiprocessing()
 
@@ -128,11 +131,22 @@ def _before_fork() -> None:
     # Many a parent ends right after the fork without another word (that is how daemons are made).
     for client in _clients():
         client.save(and_what_follows=False)
+    # The interpreter of a child forgets the signals that came before it was set up, and a lock of
+    # ours may be held there by a thread that is gone: they wait until the child can answer them.
+    _forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
 def _restart_in_child() -> None:
     for client in _clients():
         client.restart_in_child()
+    _let_signals_in()
+
+
+def _let_signals_in() -> None:
+    mask = getattr(_forking, "mask", None)
+    if mask is not None:
+        _forking.mask = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _end_with_multiprocessing() -> None:
