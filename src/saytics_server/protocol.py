@@ -5,14 +5,19 @@ body read; httptools by itself stops at the end of such a request's headers
 (https://github.com/Kludex/uvicorn/issues/2722). And a request that is no HTTP is refused in the one
 JSON shape every error has. The head of a request has an end: a size and a time. And a client that
 closes its sending side after a whole request still gets its answer.
+
+An application that has a whole answer at hand may give it in one piece (`WHOLE_ANSWER`): one write
+instead of two, and no look at headers that are always the same.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from saytics_server.errors import Rejection, error_body
 
@@ -20,11 +25,14 @@ from saytics_server.errors import Rejection, error_body
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
 
+# The scope's extension that answers 200 with a head and a body: it takes (header lines, body) as
+# bytes and returns whether it could; if not, the answer goes the usual way.
+WHOLE_ANSWER = "saytics.whole_answer"
+
 
 class HttpProtocol(HttpToolsProtocol):
     """One connection."""
 
-    _is_replaying_head = False
     _is_in_head = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -86,36 +94,23 @@ class HttpProtocol(HttpToolsProtocol):
             if name in (b"content-length", b"transfer-encoding")
         ]
         self.cycle.more_body = True
-        self.parser = httptools.HttpRequestParser(self)
-        self._is_replaying_head = True
-        try:
-            self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
-        finally:
-            self._is_replaying_head = False
+        self.parser = httptools.HttpRequestParser(_HeadAgain(self))
+        self.parser.feed_data(b"\r\n".join([b"POST / HTTP/1.1", *framing, b"", b""]))
         if rest:
             self.data_received(rest)
 
     def on_message_begin(self) -> None:
-        """Start a request, unless its head is only repeated to the parser."""
-        if not self._is_replaying_head:
-            self._is_in_head = True
-            super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        """Take the target."""
-        if not self._is_replaying_head:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        if not self._is_replaying_head:
-            super().on_header(name, value)
+        """Start a request."""
+        self._is_in_head = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Start the application."""
-        if not self._is_replaying_head:
-            self._end_head()
-            super().on_headers_complete()
+        self._end_head()
+        super().on_headers_complete()
+        # The task is scheduled and has not run yet.
+        extensions: Any = {WHOLE_ANSWER: functools.partial(_answer_whole, self.cycle)}
+        self.scope["extensions"] = extensions
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in JSON, and close."""
@@ -127,3 +122,48 @@ class HttpProtocol(HttpToolsProtocol):
         self._end_head()
         self.transport.write(head + body)
         self.transport.close()
+
+
+class _HeadAgain:
+    """A connection's callbacks, deaf while the head of a request is repeated to a fresh parser."""
+
+    def __init__(self, protocol: HttpProtocol) -> None:
+        self._protocol = protocol
+        self._is_over = False
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_message_begin(self) -> None:
+        if self._is_over:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self._is_over:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._is_over:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._is_over:
+            self._protocol.on_headers_complete()
+        self._is_over = True
+
+
+def _answer_whole(cycle: RequestResponseCycle, headers: bytes, body: bytes) -> bool:
+    """Answer 200 in one write, as `cycle.send` would in two; False if it takes more than that."""
+    if not cycle.keep_alive or cycle.flow.write_paused or cycle.response_started:
+        return False
+    if cycle.disconnected:
+        return True
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    lines = [b"HTTP/1.1 200 OK\r\n"]
+    for name, value in cycle.default_headers:
+        lines += (name, b": ", value, b"\r\n")
+    lines += (headers, b"\r\n", body)
+    cycle.transport.write(b"".join(lines))
+    cycle.message_event.set()
+    cycle.on_response()
+    return True

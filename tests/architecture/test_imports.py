@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "log": {"event"},
     "live": {"event", "log"},
     "accounts": set(),
-    "collect": {"event", "encodings", "log", "accounts"},
+    "collect": {"event", "encodings", "log", "accounts", "protocol"},
     "store": {"event"},
     "store.loader": {"event", "log", "store"},
     "people": {"sql", "store"},

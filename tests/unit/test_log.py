@@ -91,7 +91,7 @@ def test_requests_that_wait_share_one_commit(tmp_path: Path, monkeypatch: pytest
         positions = asyncio.run(send())
         assert positions == list(range(positions[0], positions[0] + 100))
         assert groups[-1] == 100
-        assert len(log.read(0, rows_max=1000)) == 100
+        assert len(rows_of(log.read(0, rows_max=1000))) == 100
 
 
 class stalled:  # noqa: N801 - reads as the state it makes

@@ -47,7 +47,7 @@ decode_rows = msgspec.msgpack.Decoder(list[Row]).decode
 
 
 class Record(msgspec.Struct, frozen=True):
-    """The rows of one request. Row `i` has position `first_position + i`."""
+    """Rows of one request or of several. Row `i` has position `first_position + i`."""
 
     first_position: int
     rows: list[Row]

@@ -41,6 +41,9 @@ logger = logging.getLogger("saytics.log")
 # commit stays in the milliseconds.
 GROUP_REQUESTS_MAX = 2_000
 GROUP_ROWS_MAX = 20_000
+# A record takes in the rows of further requests until it has this many: reading the log back, a
+# record is the unit, and half a megabyte is a good one.
+RECORD_ROWS_MIN = 1_000
 # The disk is looked at this often; a group writes far less than the floor in between.
 DISK_CHECK_INTERVAL_S = 0.25
 
@@ -284,7 +287,7 @@ class Writer:
             task.done.set()
 
     def _write_appends(self, appends: list[Pending]) -> tuple[list[_Taken], Usage]:
-        """Insert each request's new rows as one record; return what was taken and its usage."""
+        """Insert the requests' new rows; return what was taken and its usage."""
         claimed: dict[int, int] = {}
         taken: list[_Taken] = []
         usage: Usage = {}
@@ -295,13 +298,7 @@ class Writer:
                 taken.append(new)
                 position += len(new.rows)
                 _count_usage(usage, new.rows)
-        self._connection.executemany(
-            "INSERT INTO records VALUES (?, ?, ?, ?)",
-            [
-                (new.first_position, len(new.rows), new.rows[0].received_ms, encode_rows(new.rows))
-                for new in taken
-            ],
-        )
+        self._connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", _records(taken))
         self._connection.executemany(
             "INSERT INTO usage VALUES (?, ?, ?)"
             " ON CONFLICT DO UPDATE SET events = events + excluded.events",
@@ -462,6 +459,27 @@ def _deliver(appends: list[Pending]) -> None:
         by_receiver.setdefault(pending.deliver, []).append(pending)
     for deliver, group in by_receiver.items():
         deliver(group)
+
+
+def _records(taken: Sequence[_Taken]) -> list[tuple[int, int, int, bytes]]:
+    """Return the records of a group: the rows of many small requests share one.
+
+    Every INSERT gives up the interpreter and queues for it again behind all the requests that are
+    being read, so few records are worth more than the microseconds each one takes.
+    """
+    records: list[tuple[int, int, int, bytes]] = []
+    rows: list[Row] = []
+    first_position = received_ms = 0
+    for number, new in enumerate(taken, 1):
+        if not rows:
+            first_position, received_ms = new.first_position, 0
+        rows += new.rows
+        # Bodies read in threads may overtake: a record is as young as its youngest row.
+        received_ms = max(received_ms, new.rows[0].received_ms)
+        if len(rows) >= RECORD_ROWS_MIN or number == len(taken):
+            records.append((first_position, len(rows), received_ms, encode_rows(rows)))
+            rows = []
+    return records
 
 
 def _count_usage(usage: Usage, rows: Sequence[Row]) -> None:

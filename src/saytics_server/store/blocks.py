@@ -7,8 +7,8 @@ nothing is numbered here; equal records give equal blocks.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, TypeVar, cast
 
 import msgspec
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow as pa
 from saytics_server.event import CLAIM_BYTES, IdentifyRow, RejectedRow, Row, TrackRow, UnlinkRow
 
 Numbered = tuple[int, Row]
+Kind = TypeVar("Kind", TrackRow, IdentifyRow, RejectedRow, UnlinkRow)
 
 _KEY_TYPES = ("write", "secret")
 _MS_PER_DAY = 86_400_000
@@ -41,33 +42,34 @@ finally:
 
 def columns(rows: Sequence[Numbered]) -> dict[str, pa.Table]:
     """Return the tables, by name, that `rows` (position, row) add to the store."""
-    tracked: list[tuple[int, TrackRow]] = []
-    identified: list[tuple[int, IdentifyRow]] = []
-    rejected: list[tuple[int, RejectedRow]] = []
-    unlinked: list[tuple[int, UnlinkRow]] = []
-    for position, row in rows:
-        if isinstance(row, TrackRow):
-            tracked.append((position, row))
-        elif isinstance(row, IdentifyRow):
-            identified.append((position, row))
-        elif isinstance(row, UnlinkRow):
-            unlinked.append((position, row))
-        else:
-            rejected.append((position, row))
+    kinds = {row.__class__ for _, row in rows}
+    tracked = _of(TrackRow, rows, kinds)
+    identified = _of(IdentifyRow, rows, kinds)
     tables = {
         "events": _events(tracked),
         "identifies": _identifies(identified),
         "traits": _traits(identified),
         "links": _links(tracked, identified),
-        "unlinks": _unlinks(unlinked),
-        "rejected_events": _rejected(rejected),
+        "unlinks": _unlinks(_of(UnlinkRow, rows, kinds)),
+        "rejected_events": _rejected(_of(RejectedRow, rows, kinds)),
         # Last: an id that is stored while its event is not would turn a retry into a loss.
         "message_ids": _message_ids(rows),
     }
     return {name: table for name, table in tables.items() if table.num_rows}
 
 
-def _events(rows: list[tuple[int, TrackRow]]) -> pa.Table:
+def _of(
+    kind: type[Kind], rows: Sequence[Numbered], kinds: Collection[type[Row]]
+) -> Sequence[tuple[int, Kind]]:
+    """Return the rows of one kind; most blocks hold no other than events."""
+    if kind not in kinds:
+        return ()
+    if len(kinds) == 1:
+        return cast("Sequence[tuple[int, Kind]]", rows)
+    return [(position, row) for position, row in rows if isinstance(row, kind)]
+
+
+def _events(rows: Sequence[tuple[int, TrackRow]]) -> pa.Table:
     events = [row for _, row in rows]
     return pa.table(
         {
@@ -92,7 +94,7 @@ def _events(rows: list[tuple[int, TrackRow]]) -> pa.Table:
     )
 
 
-def _identifies(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
+def _identifies(rows: Sequence[tuple[int, IdentifyRow]]) -> pa.Table:
     calls = [row for _, row in rows]
     return pa.table(
         {
@@ -106,7 +108,7 @@ def _identifies(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
     )
 
 
-def _traits(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
+def _traits(rows: Sequence[tuple[int, IdentifyRow]]) -> pa.Table:
     traits = [
         (position, row, trait, value)
         for position, row in rows
@@ -133,7 +135,7 @@ def _traits(rows: list[tuple[int, IdentifyRow]]) -> pa.Table:
 
 
 def _links(
-    tracked: list[tuple[int, TrackRow]], identified: list[tuple[int, IdentifyRow]]
+    tracked: Sequence[tuple[int, TrackRow]], identified: Sequence[tuple[int, IdentifyRow]]
 ) -> pa.Table:
     """Return every statement that two ids are one person.
 
@@ -166,7 +168,7 @@ def _links(
     )
 
 
-def _unlinks(rows: list[tuple[int, UnlinkRow]]) -> pa.Table:
+def _unlinks(rows: Sequence[tuple[int, UnlinkRow]]) -> pa.Table:
     undone = [row for _, row in rows]
     return pa.table(
         {
@@ -179,7 +181,7 @@ def _unlinks(rows: list[tuple[int, UnlinkRow]]) -> pa.Table:
     )
 
 
-def _rejected(rows: list[tuple[int, RejectedRow]]) -> pa.Table:
+def _rejected(rows: Sequence[tuple[int, RejectedRow]]) -> pa.Table:
     events = [row for _, row in rows]
     return pa.table(
         {
@@ -196,11 +198,11 @@ def _rejected(rows: list[tuple[int, RejectedRow]]) -> pa.Table:
 
 
 def _message_ids(rows: Sequence[Numbered]) -> pa.Table:
-    claimed = sorted((row.claim, row.content) for _, row in rows if row.claim)
+    claimed = [row for _, row in rows if row.claim]
     return pa.table(
         {
-            "id": pa.array([claim for claim, _ in claimed], pa.binary(CLAIM_BYTES)),
-            "content": pa.array([content for _, content in claimed], pa.uint32()),
+            "id": pa.array([row.claim for row in claimed], pa.binary(CLAIM_BYTES)),
+            "content": pa.array([row.content for row in claimed], pa.uint32()),
         }
     )
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Container, Mapping
+from collections.abc import Container, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +24,7 @@ from saytics_server.errors import STORE_REFUSED
 from saytics_server.event import IdentifyRow, RejectedRow, Row, TrackRow
 from saytics_server.log import Log
 from saytics_server.store import Store, StoreRefusedError
-from saytics_server.store.blocks import columns
+from saytics_server.store.blocks import Numbered, columns
 
 logger = logging.getLogger("saytics.loader")
 
@@ -107,7 +107,6 @@ class Loader:
             for place, row in enumerate(record.rows)
         ]
         token = f"{self.loaded_position + 1}-{last}"
-        by_position = dict(rows)
         for name, table in columns(rows).items():
             rest = table
             if self.loaded_position < self._stored_through:
@@ -115,7 +114,7 @@ class Loader:
             # A rest divides at other places than the whole did, so its parts need other names.
             is_whole = rest.num_rows == table.num_rows
             named = token if is_whole else f"{token}-rest-{rest.num_rows}"
-            self._insert(name, rest, named, by_position)
+            self._insert(name, rest, named, rows)
         self._log.note_stored(last)
         with self.changed:
             self.loaded_position = last
@@ -133,7 +132,7 @@ class Loader:
             stored = self._store.positions(name, min(keys), max(keys))
         return table.filter(pa.array([key not in stored for key in keys]))
 
-    def _insert(self, name: str, table: pa.Table, token: str, rows: Mapping[int, Row]) -> None:
+    def _insert(self, name: str, table: pa.Table, token: str, rows: Sequence[Numbered]) -> None:
         """Insert a table, dividing it where the store refuses a row, so that only that is left out.
 
         Each table divides on its own: what another table of the block took stays taken once.
@@ -150,10 +149,10 @@ class Loader:
             else:
                 self._put_aside(name, table, rows, str(error))
 
-    def _put_aside(self, name: str, table: pa.Table, rows: Mapping[int, Row], reason: str) -> None:
+    def _put_aside(self, name: str, table: pa.Table, rows: Sequence[Numbered], reason: str) -> None:
         position = table["position"][0].as_py()
         logger.error("the store refused a row for %s at position %d", name, position)
-        aside = columns([(position, _refused_row(rows[position], reason))])["rejected_events"]
+        aside = columns([(position, _refused_row(dict(rows)[position], reason))])["rejected_events"]
         self._store.insert("rejected_events", aside, token=f"aside-{name}-{position}")
 
 
