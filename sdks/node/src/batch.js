@@ -30,14 +30,15 @@ class Batch {
   /**
    * @param {object[]} entries see above
    * @param {boolean} [isOwn] false for events adopted from a process that died
+   * @param {number} [dropped] how many other events, given up since the batch before, the body tells
+   *   the server of; set before the first try and kept over all
    */
-  constructor(entries, isOwn = true) {
+  constructor(entries, isOwn = true, dropped = 0) {
     this.#entries = entries;
     this.#isOwn = isOwn;
     /** How often sending has been tried without an end. */
     this.failedTries = 0;
-    /** How many dropped events the body tells the server of. Fixed with the first try. */
-    this.dropped = undefined;
+    this.dropped = dropped;
   }
 
   get length() {
@@ -63,7 +64,7 @@ class Batch {
   halves() {
     const middle = this.#entries.length >> 1;
     return [
-      new Batch(this.#entries.slice(0, middle), this.#isOwn),
+      new Batch(this.#entries.slice(0, middle), this.#isOwn, this.dropped),
       new Batch(this.#entries.slice(middle), this.#isOwn),
     ];
   }

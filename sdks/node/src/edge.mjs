@@ -432,14 +432,15 @@ class Batch {
   /**
    * @param {object[]} entries see above
    * @param {boolean} [isOwn] false for events adopted from a process that died
+   * @param {number} [dropped] how many other events, given up since the batch before, the body tells
+   *   the server of; set before the first try and kept over all
    */
-  constructor(entries, isOwn = true) {
+  constructor(entries, isOwn = true, dropped = 0) {
     this.#entries = entries;
     this.#isOwn = isOwn;
     /** How often sending has been tried without an end. */
     this.failedTries = 0;
-    /** How many dropped events the body tells the server of. Fixed with the first try. */
-    this.dropped = undefined;
+    this.dropped = dropped;
   }
 
   get length() {
@@ -465,7 +466,7 @@ class Batch {
   halves() {
     const middle = this.#entries.length >> 1;
     return [
-      new Batch(this.#entries.slice(0, middle), this.#isOwn),
+      new Batch(this.#entries.slice(0, middle), this.#isOwn, this.dropped),
       new Batch(this.#entries.slice(middle), this.#isOwn),
     ];
   }
@@ -1239,7 +1240,9 @@ class Sender {
     const isAdopted = this.#isAdoptedNext && this.#spool?.adoptedCount > 0;
     const batch = isAdopted ? await this.#nextAdopted() : this.#nextOwn();
     if (batch === undefined || this.#isEnded) return undefined;
-    batch.dropped = this.#ledger.dropped - this.#droppedTold;
+    // Not with adopted events: the server may have them all, and passes over the number of a batch
+    // that brings nothing new, for it takes it for a retry.
+    if (batch.isOwn) batch.dropped = this.#ledger.dropped - this.#droppedTold;
     this.#sending.push(batch);
     return batch;
   }
@@ -1296,7 +1299,7 @@ class Sender {
 
   #reactAccepted(batch, { delivered, duplicates, rejected, warnings }) {
     for (const warning of warnings) this.#reporter.debug(`warning: ${JSON.stringify(warning)}`);
-    this.#droppedTold += batch.dropped ?? 0;
+    this.#droppedTold += batch.dropped;
     this.#succeed();
     this.#settle(batch, { delivered, duplicate: duplicates, rejected: rejected.size });
     for (const [index, error] of rejected) this.#reporter.lost(error, [batch.event(index)]);

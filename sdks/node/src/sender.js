@@ -273,7 +273,9 @@ class Sender {
     const isAdopted = this.#isAdoptedNext && this.#spool?.adoptedCount > 0;
     const batch = isAdopted ? await this.#nextAdopted() : this.#nextOwn();
     if (batch === undefined || this.#isEnded) return undefined;
-    batch.dropped = this.#ledger.dropped - this.#droppedTold;
+    // Not with adopted events: the server may have them all, and passes over the number of a batch
+    // that brings nothing new, for it takes it for a retry.
+    if (batch.isOwn) batch.dropped = this.#ledger.dropped - this.#droppedTold;
     this.#sending.push(batch);
     return batch;
   }
@@ -330,7 +332,7 @@ class Sender {
 
   #reactAccepted(batch, { delivered, duplicates, rejected, warnings }) {
     for (const warning of warnings) this.#reporter.debug(`warning: ${JSON.stringify(warning)}`);
-    this.#droppedTold += batch.dropped ?? 0;
+    this.#droppedTold += batch.dropped;
     this.#succeed();
     this.#settle(batch, { delivered, duplicate: duplicates, rejected: rejected.size });
     for (const [index, error] of rejected) this.#reporter.lost(error, [batch.event(index)]);

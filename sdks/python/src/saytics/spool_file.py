@@ -70,6 +70,9 @@ class Name:
 
     def owner_lives(self, touched_s: float) -> bool:
         """Return whether the owner may still append; `touched_s` is the file's time."""
+        # Let go of, by whichever machine.
+        if self.start == _NOBODYS_START:
+            return False
         # Windows has no harmless way to ask whether a pid lives.
         if self.machine != machine() or os.name == "nt":
             return time.time() - touched_s < FOREIGN_OWNER_DEAD_AFTER_S
