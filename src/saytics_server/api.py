@@ -7,8 +7,9 @@ one error shape. Nothing here computes a number.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -47,22 +48,41 @@ _encode = msgspec.json.Encoder(decimal_format="number").encode
 QUERY_BYTES_MAX = 1_000_000
 
 
+# What senders say they have lost is shown for so many days: a quarter, as the longest preset of
+# most pages; older days stay on disk.
+DROPPED_DAYS_SHOWN = 90
+_DAY_MS = 86_400_000
+
+
+class Counted(Protocol):
+    """What the log counts beside its rows."""
+
+    def usage(self, workspace_id: int, received_ms: int) -> int:
+        """Return the events of a month."""
+
+    def dropped(self, workspace_id: int, first_day: int) -> Sequence[Any]:
+        """Return `(day, key_id, library, events)`: what senders have lost, by UTC days of 1970."""
+
+
 class Api:
     """The routes, over the parts they read from."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - wired once, in server.py
         self,
         accounts: Accounts,
         store: Store,
         clock: Clock,
         is_ready: Callable[[], str | None],
         unlink: Unlink | None = None,
+        *,
+        counted: Counted | None = None,
     ) -> None:
         self._accounts = accounts
         self._store = store
         self._clock = clock
         self._is_ready = is_ready
         self._unlink = unlink
+        self._counted = counted
 
     def routes(self) -> list[BaseRoute]:
         """Return every route of this module."""
@@ -76,6 +96,7 @@ class Api:
             *cohort_routes(
                 self._accounts, self._store, Rim(self._asking, _json, answer), self._unlink
             ),
+            Route("/v1/usage", self._usage, methods=["GET"]),
             Route("/v1/users/{user_id:path}", self._user, methods=["GET"]),
             *(
                 Route(f"/v1/reports/{name}", self._report(name), methods=["GET"])
@@ -103,6 +124,23 @@ class Api:
 
     async def _openapi(self, request: Request) -> Response:
         return answer(document(str(request.base_url).rstrip("/")))
+
+    async def _usage(self, request: Request) -> Response:
+        _, workspace = self._authorise(request)
+        counted = self._counted
+        assert counted is not None
+        now_ms = self._clock.now_ms()
+        day = now_ms // _DAY_MS - DROPPED_DAYS_SHOWN + 1
+        lost = await run_in_threadpool(counted.dropped, workspace.id, day)
+        keys = await run_in_threadpool(self._accounts.keys, workspace.id)
+        return answer(
+            {
+                "status": "ok",
+                "month": _date(now_ms // _DAY_MS)[:7],
+                "events": counted.usage(workspace.id, now_ms),
+                "dropped": _losses(lost, keys),
+            }
+        )
 
     async def _user(self, request: Request) -> Response:
         _, workspace = self._authorise(request)
@@ -181,6 +219,28 @@ class Api:
             self._clock.now_ms(),
             cohorts={str(id_): cohort.definition for id_, cohort in saved.items()},
         )
+
+
+def _losses(lost: Sequence[Any], keys: Sequence[Key]) -> list[dict[str, Any]]:
+    known = {key.id: key for key in keys}
+    return [
+        {
+            "date": _date(each.day),
+            "key": {
+                "name": known[each.key_id].name,
+                "prefix": known[each.key_id].prefix,
+                "class": known[each.key_id].key_class,
+            },
+            "library": each.library,
+            "events": each.events,
+        }
+        for each in lost
+        if each.key_id in known
+    ]
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%d")
 
 
 async def _json(request: Request) -> Any:

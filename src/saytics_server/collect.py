@@ -33,7 +33,7 @@ from saytics_server.accounts import Key, Workspace
 from saytics_server.clock import Clock
 from saytics_server.encodings import unpack
 from saytics_server.errors import Refused, Rejection, error_body
-from saytics_server.log import AppendResult, Log, LogBusyError, LogFullError
+from saytics_server.log import AppendResult, Dropped, Log, LogBusyError, LogFullError
 from saytics_server.protocol import WHOLE_ANSWER
 
 logger = logging.getLogger("saytics.collect")
@@ -52,7 +52,9 @@ TIMED_REQUESTS = 16
 # The public key may join this many anonymous ids to one user per hour: a person has a few devices.
 LINKS_PER_USER_HOUR_MAX = 20
 _LINK_USERS_REMEMBERED = 100_000
-_HOUR_MS = 3_600_000
+_HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
+# The name of a sender's library, as it is kept beside what it has lost.
+LIBRARY_CHARACTERS_MAX = 64
 
 TRACK, BATCH, IDENTIFY = "/v1/events", "/v1/events/batch", "/v1/users/identify"
 PATHS = frozenset({TRACK, BATCH, IDENTIFY})
@@ -93,9 +95,9 @@ class _Request:
     """One request on its way through the steps; each fills in what the next ones need."""
 
     __slots__ = (
-        "answer", "body", "edge", "headers", "is_overdue", "items", "key", "path", "query",
-        "rate_headers", "receive", "rejections", "reserved_bytes", "result", "row_indexes", "rows",
-        "scope", "started_s", "warnings", "workspace",
+        "answer", "body", "dropped", "edge", "headers", "is_overdue", "items", "key", "path",
+        "query", "rate_headers", "receive", "rejections", "reserved_bytes", "result", "row_indexes",
+        "rows", "scope", "started_s", "warnings", "workspace",
     )  # fmt: skip
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -110,6 +112,7 @@ class _Request:
         self.is_overdue = False
         self.body = b""
         self.items: Sequence[tuple[events.WireItem | None, Any, Any]] = ()
+        self.dropped = 0
         self.rows: list[events.Row] = []
         self.row_indexes: list[int] = []
         self.rejections: list[Rejection] = []
@@ -326,7 +329,9 @@ class Collector:
         if not request.rows:
             return
         try:
-            request.result = await self._log.append(request.rows, len(request.body))
+            request.result = await self._log.append(
+                request.rows, len(request.body), _dropped_of(request)
+            )
         except (LogFullError, LogBusyError) as error:
             if len(request.rejections) == len(request.items):
                 return  # nothing was to be accepted; its sender still learns what to fix
@@ -586,16 +591,35 @@ def _decode_items(request: _Request) -> None:
     decoded = events.decode_batch(request.body)
     if isinstance(decoded, Rejection):
         raise Refused(decoded.code, decoded.message, field=decoded.field)
-    if not decoded:
+    if not decoded.items:
         raise Refused("batch_empty", field="events")
-    if len(decoded) > request.workspace.limits.batch_max:
+    if len(decoded.items) > request.workspace.limits.batch_max:
         raise Refused(
             "batch_too_large",
-            f"The batch holds {len(decoded)} events; at most"
+            f"The batch holds {len(decoded.items)} events; at most"
             f" {request.workspace.limits.batch_max}. Nothing was stored.",
             field="events",
         )
-    request.items = decoded
+    request.items = decoded.items
+    request.dropped = decoded.dropped
+
+
+def _dropped_of(request: _Request) -> Dropped | None:
+    """Return what the batch says its sender has lost, and whose it is; None for nothing."""
+    if not request.dropped:
+        return None
+    edge = request.edge
+    day = edge.received_ms // _DAY_MS
+    return Dropped(edge.workspace_id, day, request.key.id, _library_of(request), request.dropped)
+
+
+def _library_of(request: _Request) -> str:
+    """Return what the first event that says so names as its library."""
+    for item, _, _ in request.items:
+        match item and item.context:
+            case {"library": {"name": str(name)}}:
+                return name[:LIBRARY_CHARACTERS_MAX]
+    return ""
 
 
 def _check_identify(item: events.WireItem) -> None:

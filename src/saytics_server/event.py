@@ -17,7 +17,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
@@ -49,6 +49,9 @@ WRITE_KEY_PAST_MS_MAX = 7 * 24 * 3_600_000
 SKEW_MS_MIN = 60_000
 # A rejected event is kept up to the size an accepted one could have had.
 REJECTED_BYTES_MAX = EVENT_BYTES_MAX
+# What one batch may say its sender has lost: an hour at 300,000 events a second. Billions of such
+# batches still fit into the 64 bits of their sum.
+DROPPED_MAX = 1_000_000_000
 
 _PLACEHOLDER_IDS = frozenset(
     {"", "null", "undefined", "nan", "none", "0", "anonymous", "guest", "[object object]"}
@@ -167,6 +170,13 @@ class WireBatch(msgspec.Struct, forbid_unknown_fields=True):
     """
 
     events: list[WireItem]
+    dropped: Annotated[int, msgspec.Meta(ge=0, le=DROPPED_MAX)] = 0
+
+
+class SentBatch(msgspec.Struct, frozen=True):
+    """A decoded batch: each item as `decode_item` returns it, and the events its sender lost."""
+
+    items: list[tuple[WireItem | None, Any, Any]]
     dropped: int = 0
 
 
@@ -235,14 +245,15 @@ def decode_item(body: bytes) -> tuple[WireItem, Any, list[Warned]] | tuple[None,
     return item, None, warnings
 
 
-def decode_batch(body: bytes) -> list[tuple[WireItem | None, Any, Any]] | Rejection:
-    """Return each item of a batch as `decode_item` does, or why the body is no batch at all.
+def decode_batch(body: bytes) -> SentBatch | Rejection:
+    """Return the items and the losses of a batch, or why the body is no batch at all.
 
     One bad item never costs its neighbours: NaN, a lone surrogate or endless nesting in one of
     them leaves the others as they are.
     """
     try:
-        return [(item, None, ()) for item in _batch_decoder.decode(body).events]
+        batch = _batch_decoder.decode(body)
+        return SentBatch([(item, None, ()) for item in batch.events], batch.dropped)
     except _DECODE_ERRORS:
         pass
     try:
@@ -254,9 +265,11 @@ def decode_batch(body: bytes) -> list[tuple[WireItem | None, Any, Any]] | Reject
     events = envelope.get("events")
     if not isinstance(events, list):
         return Rejection("invalid_json", "`events` must be an array of events.", "events")
-    unknown = [
-        Warned("unknown_field", name) for name in envelope if name not in ("events", "dropped")
-    ]
+    dropped = envelope.pop("dropped", 0)
+    is_count = type(dropped) is int and 0 <= dropped <= DROPPED_MAX
+    unknown = [Warned("unknown_field", name) for name in envelope if name != "events"]
+    if not is_count:
+        unknown.append(Warned("unknown_field", "dropped"))
     results: list[tuple[WireItem | None, Any, Any]] = []
     for sent in events:
         try:
@@ -265,7 +278,7 @@ def decode_batch(body: bytes) -> list[tuple[WireItem | None, Any, Any]] | Reject
         except _Reject as reject:
             results.append((None, sent, reject.rejection))
         unknown = []
-    return results
+    return SentBatch(results, dropped if is_count else 0)
 
 
 # --- the careful way: slower, and able to say what is wrong -----------------------------------

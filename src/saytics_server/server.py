@@ -215,7 +215,12 @@ class Server:
             secure_cookies=(config.public_url or "").startswith("https://"),
         )
         reading = api.Api(
-            parts.accounts, parts.store, self._clock, lambda: self._unready, self._unlink
+            parts.accounts,
+            parts.store,
+            self._clock,
+            lambda: self._unready,
+            self._unlink,
+            counted=parts.log,
         )
         rest = Starlette(
             routes=[*reading.routes(), *sdk_packages.routes(), *dashboard_routes(context)],

@@ -12,7 +12,15 @@ import msgspec
 import pytest
 
 from saytics_server.demo import DemoPlan, generate, generate_rows, run_demo
-from saytics_server.event import SECRET, Accepted, Edge, claims_of, decode_batch, normalise
+from saytics_server.event import (
+    SECRET,
+    Accepted,
+    Edge,
+    SentBatch,
+    claims_of,
+    decode_batch,
+    normalise,
+)
 
 CLAIM_KEY = bytes(range(32))
 
@@ -57,8 +65,8 @@ def test_rows_are_what_the_wire_items_become(small_plan):
     accepted = []
     for body in bodies_of(small_plan):
         decoded = decode_batch(body)
-        assert isinstance(decoded, list)
-        accepted += [normalise(item, edge) for item, _, _ in decoded if item is not None]
+        assert isinstance(decoded, SentBatch)
+        accepted += [normalise(item, edge) for item, _, _ in decoded.items if item is not None]
 
     assert [result for result in accepted if not isinstance(result, Accepted)] == []
     assert [result.warnings for result in accepted if result.warnings] == []

@@ -15,7 +15,7 @@ from saytics_server import collect
 from saytics_server.clock import ManualClock
 from saytics_server.collect import Collector
 from saytics_server.event import Row
-from saytics_server.log import AppendResult, LogBusyError, LogFullError
+from saytics_server.log import AppendResult, Dropped, LogBusyError, LogFullError
 
 HOUR_MS = 3_600_000
 
@@ -47,11 +47,15 @@ class FakeLog:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+        self.dropped: list[Dropped | None] = []
         self.error: Exception | None = None
         self.used = 0
 
-    async def append(self, rows: Sequence[Row], size: int) -> AppendResult:
+    async def append(
+        self, rows: Sequence[Row], size: int, dropped: Dropped | None = None
+    ) -> AppendResult:
         assert size >= 0
+        self.dropped.append(dropped)
         if self.error is not None:
             raise self.error
         self.rows += rows

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from factories import edge, wire_event
 from saytics_server import event as events
 from saytics_server.errors import ERRORS, Rejection
-from saytics_server.event import Accepted, TrackRow, WireItem
+from saytics_server.event import DROPPED_MAX, Accepted, SentBatch, TrackRow, WireItem
 
 GOOD = b'{"event":"X","userId":"u"}'
 
@@ -63,7 +63,7 @@ def outcomes(body: bytes) -> list[Any]:
     if isinstance(batch, Rejection):
         results.append(batch)
     else:
-        results += [outcome(item, found) for item, _, found in batch]
+        results += [outcome(item, found) for item, _, found in batch.items]
     return results
 
 
@@ -198,8 +198,8 @@ def test_a_bad_item_costs_its_neighbours_nothing(bad: bytes, place: int):
     parts = [GOOD, b' {"event":"Y]}[","userId":"\\"{[,u"} ']
     parts.insert(place, bad)
     batch = events.decode_batch(b'{ "events" : [' + b",".join(parts) + b"] }")
-    assert isinstance(batch, list), batch
-    results = [outcome(item, found) for item, _, found in batch]
+    assert isinstance(batch, SentBatch), batch
+    results = [outcome(item, found) for item, _, found in batch.items]
     assert [isinstance(result, Rejection) for result in results] == [
         index == place for index in range(3)
     ]
@@ -265,20 +265,39 @@ def test_only_the_events_array_holds_items_however_deep_one_of_them_nests():
     deep = b"[" * 3_000 + b"]" * 3_000
     body = b'{"meta":[1,2],"events":[%s,%s],"more":[3]}' % (GOOD, deep)
     batch = events.decode_batch(body)
-    assert isinstance(batch, list)
-    assert [item is None for item, _, _ in batch] == [False, True]
+    assert isinstance(batch, SentBatch)
+    assert [item is None for item, _, _ in batch.items] == [False, True]
 
 
 def test_an_empty_batch_is_a_batch_of_nothing():
     """Refusing it is the collector's word."""
-    assert events.decode_batch(b'{"events":[]}') == []
+    assert events.decode_batch(b'{"events":[]}') == SentBatch([])
 
 
 def test_unknown_fields_beside_events_are_warned_about_once():
     """The warning comes with the first item."""
     batch = events.decode_batch(b'{"sentAt":1,"events":[%s,%s]}' % (GOOD, GOOD))
-    assert isinstance(batch, list)
-    assert [[warned.field for warned in found] for _, _, found in batch] == [["sentAt"], []]
+    assert isinstance(batch, SentBatch)
+    assert [[warned.field for warned in found] for _, _, found in batch.items] == [["sentAt"], []]
+
+
+@pytest.mark.parametrize("sent", [0, 1, DROPPED_MAX])
+@pytest.mark.parametrize("item", [b"", b"7,"], ids=["fast", "careful"])
+def test_what_the_sender_has_lost_is_read_beside_the_events(sent: int, item: bytes):
+    """The same number, whichever way the batch is read."""
+    batch = events.decode_batch(b'{"events":[%s%s],"dropped":%d}' % (item, GOOD, sent))
+    assert isinstance(batch, SentBatch)
+    assert batch.dropped == sent
+
+
+@pytest.mark.parametrize("sent", [b"-1", b"1.5", b"true", b'"3"', b"null", b"1e400", b"1000000001"])
+def test_a_loss_that_is_no_number_of_events_is_an_unknown_field(sent: bytes):
+    """Nothing is counted, and the events are read all the same."""
+    batch = events.decode_batch(b'{"events":[%s],"dropped":%s}' % (GOOD, sent))
+    assert isinstance(batch, SentBatch)
+    ((item, _, warned),) = batch.items
+    assert (batch.dropped, item is None) == (0, False)
+    assert [(warning.code, warning.field) for warning in warned] == [("unknown_field", "dropped")]
 
 
 @settings(max_examples=50)
@@ -292,8 +311,8 @@ def test_items_of_a_batch_are_judged_as_if_each_came_alone(sent: list[Any]):
         )
     ]
     batch = events.decode_batch(json.dumps({"events": sent}).encode("utf-8", "surrogatepass"))
-    assert isinstance(batch, list)
-    assert [outcome(item, found) for item, _, found in batch] == alone
+    assert isinstance(batch, SentBatch)
+    assert [outcome(item, found) for item, _, found in batch.items] == alone
 
 
 @given(likely)

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_store import FakeStore, crashed, opened, rows_of
@@ -15,9 +16,9 @@ from factories import RECEIVED_MS, identify_row, rejected_row, track_row
 from saytics_server.clock import ManualClock
 from saytics_server.errors import Failure
 from saytics_server.event import TrackRow
-from saytics_server.log import Log, LogBusyError, LogFullError, LogSettings
+from saytics_server.log import Dropped, Log, LogBusyError, LogFullError, LogSettings
 from saytics_server.log import log as log_module
-from saytics_server.log.writer import Writer
+from saytics_server.log.writer import LIBRARIES_PER_KEY_DAY_MAX, Writer
 
 DAY_MS = 86_400_000
 
@@ -202,6 +203,72 @@ def test_usage_counts_accepted_events_by_workspace_and_month_over_restarts(tmp_p
         assert log.usage(2, RECEIVED_MS) == 1
         assert log.usage(1, december) == 1
         assert log.usage(3, RECEIVED_MS) == 0
+
+
+def append(log: Log, rows: list[Any], dropped: Dropped) -> None:
+    """Append as the collector does."""
+    asyncio.run(log.append(rows, 1, dropped))
+
+
+def test_what_senders_have_lost_is_counted_by_day_key_and_library_over_restarts(tmp_path: Path):
+    """It takes no position and is no usage."""
+    with opened(tmp_path) as log:
+        append(log, [track_row("m-1")], Dropped(1, 20_000, 7, "node", 3))
+    with opened(tmp_path) as log:
+        append(log, [track_row("m-2")], Dropped(1, 20_000, 7, "node", 4))
+    with opened(tmp_path) as log:
+        append(log, [identify_row("m-3")], Dropped(1, 20_001, 7, "", 1))
+    with opened(tmp_path) as log:
+        append(log, [track_row(workspace_id=2)], Dropped(2, 20_001, 8, "python", 9))
+    with opened(tmp_path) as log:
+        assert log.dropped(1, 0) == [
+            Dropped(1, 20_001, 7, "", 1),
+            Dropped(1, 20_000, 7, "node", 7),
+        ]
+        assert log.dropped(1, 20_001) == [Dropped(1, 20_001, 7, "", 1)]
+        assert log.dropped(2, 0) == [Dropped(2, 20_001, 8, "python", 9)]
+        assert log.usage(1, RECEIVED_MS) == 2
+
+
+def test_a_retry_does_not_count_what_was_lost_again(tmp_path: Path):
+    """The same messageIds with the same number, also beside an event that is rejected again; a
+    batch that brings one event more is another batch."""
+    lost = Dropped(1, 20_000, 7, "node", 3)
+    for rows, counted in [
+        ([track_row("m-1"), track_row("m-2"), rejected_row()], 3),
+        ([track_row("m-1"), track_row("m-2"), rejected_row()], 3),
+        ([rejected_row()], 3),
+        ([track_row("m-2"), track_row("m-3")], 6),
+        ([track_row()], 9),  # without a messageId nothing tells a retry
+    ]:
+        with opened(tmp_path) as log:
+            append(log, rows, lost)
+            assert [found.events for found in log.dropped(1, 0)] == [counted]
+
+
+def test_more_libraries_than_a_company_has_are_counted_together(tmp_path: Path):
+    """Their names come from whoever has the public key; those known before keep theirs."""
+
+    async def send(log: Log) -> None:
+        for number in range(LIBRARIES_PER_KEY_DAY_MAX + 5):
+            await log.append([track_row()], 1, Dropped(1, 20_000, 7, f"library {number:02}", 1))
+        await log.append([track_row()], 1, Dropped(1, 20_000, 7, "library 00", 1))
+
+    with opened(tmp_path) as log:
+        asyncio.run(send(log))
+        found = {dropped.library: dropped.events for dropped in log.dropped(1, 0)}
+    named = {f"library {number:02}": 1 for number in range(LIBRARIES_PER_KEY_DAY_MAX)}
+    assert found == {**named, "library 00": 2, "other": 5}
+
+
+def test_a_log_of_before_is_given_its_table_of_losses(tmp_path: Path):
+    """Its file has the same format number."""
+    with opened(tmp_path):
+        pass
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.execute("DROP TABLE dropped")
+    with opened(tmp_path) as log:
+        assert log.dropped(1, 0) == []
 
 
 def test_the_time_of_the_last_receipt_is_known_after_a_restart(tmp_path: Path):

@@ -14,7 +14,7 @@ import msgspec
 from saytics_server.clock import Clock
 from saytics_server.event import Row
 from saytics_server.log.ids import IdFilters, Tail, key_of
-from saytics_server.log.records import Record, connect, decode_rows, open_file, read_meta
+from saytics_server.log.records import Dropped, Record, connect, decode_rows, open_file, read_meta
 from saytics_server.log.writer import (
     AppendResult,
     LogBusyError,
@@ -122,10 +122,13 @@ class Log:
 
     # --- appending ---
 
-    async def append(self, rows: Sequence[Row], size: int) -> AppendResult:
+    async def append(
+        self, rows: Sequence[Row], size: int, dropped: Dropped | None = None
+    ) -> AppendResult:
         """Return what became of `rows` once they are on disk.
 
-        `size` is the request's bytes, for the bound on what may wait. Raises LogFullError or
+        `size` is the request's bytes, for the bound on what may wait. `dropped` is counted in the
+        same commit, if a row is new. Raises LogFullError or
         LogBusyError; nothing of the request was accepted then.
         """
         if (
@@ -138,7 +141,7 @@ class Log:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         future: asyncio.Future[AppendResult] = loop.create_future()
-        pending = Pending(rows, self._deliver)
+        pending = Pending(rows, self._deliver, dropped)
         self._futures[pending] = (future, size)
         self._waiting_requests += 1
         self._waiting_bytes += size
@@ -224,6 +227,16 @@ class Log:
     def usage(self, workspace_id: int, received_ms: int) -> int:
         """Return how many events a workspace has sent in the month of `received_ms`."""
         return self._writer.usage.get((workspace_id, month_of(received_ms // DAY_MS)), 0)
+
+    def dropped(self, workspace_id: int, first_day: int) -> list[Dropped]:
+        """Return what senders say they have lost since a day, newest day first."""
+        with self._reading_lock:
+            rows = self._reading.execute(
+                "SELECT workspace_id, day, key_id, library, events FROM dropped"
+                " WHERE workspace_id = ? AND day >= ? ORDER BY day DESC, key_id, library",
+                (workspace_id, first_day),
+            ).fetchall()
+        return [Dropped(*row) for row in rows]
 
     # --- readers ---
 

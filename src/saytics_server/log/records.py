@@ -42,6 +42,15 @@ CREATE TABLE usage (
 # the pause short and the file small.
 _WAL_PAGES = 4000
 
+# Added to the format after its first files: made when a log is opened that lacks it.
+_DROPPED_SCHEMA = """
+CREATE TABLE IF NOT EXISTS dropped (
+    workspace_id INTEGER NOT NULL, day INTEGER NOT NULL, key_id INTEGER NOT NULL,
+    library TEXT NOT NULL, events INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, day, key_id, library)
+) WITHOUT ROWID
+"""
+
 encode_rows = msgspec.msgpack.Encoder().encode
 decode_rows = msgspec.msgpack.Decoder(list[Row]).decode
 
@@ -56,6 +65,20 @@ class Record(msgspec.Struct, frozen=True):
     def last_position(self) -> int:
         """The position of the record's last row."""
         return self.first_position + len(self.rows) - 1
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """Events that a sender says it has lost: no rows, for there is nothing to show of them.
+
+    `day` is the day of receipt in UTC, counted from 1970-01-01; `library` is what the sender calls
+    itself, '' where it does not.
+    """
+
+    workspace_id: int
+    day: int
+    key_id: int
+    library: str
+    events: int
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -86,6 +109,7 @@ def open_file(path: Path, now_ms: int) -> sqlite3.Connection:
                 "Start the version of Saytics that wrote it. Nothing was changed.",
             )
         _check_readable(connection)
+        connection.execute(_DROPPED_SCHEMA)
     except sqlite3.DatabaseError as error:
         raise Failure(
             "opening the log",

@@ -22,8 +22,10 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
+
 from saytics_server.clock import Clock
-from saytics_server.event import Row, TrackRow
+from saytics_server.event import RejectedRow, Row, TrackRow
 from saytics_server.log.ids import (
     SAVE_EVERY_IDS,
     SAVE_INTERVAL_S,
@@ -33,7 +35,7 @@ from saytics_server.log.ids import (
     Tail,
     key_of,
 )
-from saytics_server.log.records import encode_rows
+from saytics_server.log.records import Dropped, encode_rows
 
 logger = logging.getLogger("saytics.log")
 
@@ -46,6 +48,22 @@ GROUP_ROWS_MAX = 20_000
 RECORD_ROWS_MIN = 1_000
 # The disk is looked at this often; a group writes far less than the floor in between.
 DISK_CHECK_INTERVAL_S = 0.25
+
+# The name of a library comes with the event, from whoever has the public key; more names than a
+# company has SDKs are counted together.
+LIBRARIES_PER_KEY_DAY_MAX = 20
+_OTHER_LIBRARIES = "other"
+_ADD_DROPPED = """
+WITH known AS (
+    SELECT library FROM dropped
+    WHERE workspace_id = :workspace_id AND day = :day AND key_id = :key_id
+)
+INSERT INTO dropped
+SELECT :workspace_id, :day, :key_id, iif(
+    :library IN known OR (SELECT count(*) FROM known) < :libraries_max, :library, :others
+), :events WHERE true
+ON CONFLICT DO UPDATE SET events = events + excluded.events
+"""
 
 Observer = Callable[[int, Sequence[Row]], None]
 # Events by workspace and month.
@@ -78,10 +96,16 @@ class AppendResult:
 class Pending:
     """One request on its way through the writer; `deliver` is told when it is decided."""
 
-    __slots__ = ("deliver", "error", "known", "known_from", "result", "rows")
+    __slots__ = ("deliver", "dropped", "error", "known", "known_from", "result", "rows")
 
-    def __init__(self, rows: Sequence[Row], deliver: Callable[[Sequence[Pending]], None]) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Row],
+        deliver: Callable[[Sequence[Pending]], None],
+        dropped: Dropped | None = None,
+    ) -> None:
         self.rows = rows
+        self.dropped = dropped
         self.deliver = deliver
         # What the store said of this request's maybes, and the store position it is good from.
         self.known: dict[int, int | None] | None = None
@@ -298,6 +322,8 @@ class Writer:
                 taken.append(new)
                 position += len(new.rows)
                 _count_usage(usage, new.rows)
+                if pending.dropped is not None:
+                    self._count_dropped(pending.dropped, new.rows)
         self._connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", _records(taken))
         self._connection.executemany(
             "INSERT INTO usage VALUES (?, ?, ?)"
@@ -305,6 +331,23 @@ class Writer:
             [(*scope, events) for scope, events in usage.items()],
         )
         return taken, usage
+
+    def _count_dropped(self, dropped: Dropped, new_rows: Sequence[Row]) -> None:
+        """Add what a batch says its sender has lost, unless the batch is the retry of an older one.
+
+        A sender repeats the number with the same messageIds, so a batch that brings no accepted
+        event for the first time has been counted.
+        """
+        if all(isinstance(row, RejectedRow) for row in new_rows):
+            return
+        self._connection.execute(
+            _ADD_DROPPED,
+            {
+                **msgspec.structs.asdict(dropped),
+                "libraries_max": LIBRARIES_PER_KEY_DAY_MAX,
+                "others": _OTHER_LIBRARIES,
+            },
+        )
 
     def _decide(self, pending: Pending, claimed: dict[int, int], position: int) -> _Taken:
         """Split a request into new rows and duplicates; set its result."""

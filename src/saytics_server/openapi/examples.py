@@ -56,6 +56,19 @@ ANSWERS: dict[str, Json] = {
         "events": [_STORED],
         "anonymous_ids": [],
     },
+    "Usage": {
+        "status": "ok",
+        "month": "2024-01",
+        "events": 48_211,
+        "dropped": [
+            {
+                "date": "2024-01-15",
+                "key": {"name": "Checkout", "prefix": "sk_live_4f3a", "class": "secret"},
+                "library": "saytics-python",
+                "events": 3,
+            }
+        ],
+    },
     "EventsReport": {
         "event": "Subscription Upgraded",
         "interval": "day",

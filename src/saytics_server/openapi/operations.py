@@ -31,6 +31,7 @@ def paths() -> Json:
         "/v1/events/batch": {"post": _send_batch()},
         "/v1/users/identify": {"post": _identify()},
         "/v1/users/{id}": {"get": _get_user()},
+        "/v1/usage": {"get": _usage()},
         "/v1/reports/events": {"get": _report_events()},
         "/v1/reports/users": {"get": _report_users()},
         **report_operations.paths(),
@@ -199,6 +200,17 @@ def _get_user() -> Json:
         answer="User",
         codes=("user_not_found",),
         description=f"With the latest {profile.EVENTS_MAX} events that resolve to the user now.",
+    )
+
+
+def _usage() -> Json:
+    return _reading(
+        "getUsage",
+        "Accepted events of this month, and what senders say they have lost",
+        parameters=[],
+        answer="Usage",
+        codes=(),
+        description="The month and the days are those of UTC. Losses of the last 90 days.",
     )
 
 

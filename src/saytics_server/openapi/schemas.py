@@ -54,7 +54,13 @@ def schemas() -> Json:
                     "maxItems": 1000,
                     "description": "Checked one by one; a plan may allow fewer.",
                     "items": {"anyOf": [ref("Event"), ref("Identify")]},
-                }
+                },
+                "dropped": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": event.DROPPED_MAX,
+                    "description": "Events the sender has lost since the batch before.",
+                },
             },
         },
         "Received": _answer({"received": {"const": 1}}, duplicates=duplicates, warnings=warnings),
@@ -84,11 +90,38 @@ def schemas() -> Json:
             }
         ),
         "User": _user(),
+        "Usage": _usage(),
         "EventsReport": _events_report(),
         "UsersReport": _users_report(),
         "Definition": _definition(),
         **document_schemas(),
     }
+
+
+def _usage() -> Json:
+    text: Json = {"type": "string"}
+    key: Json = {
+        "type": "object",
+        "required": ["name", "prefix", "class"],
+        "properties": {"name": text, "prefix": text, "class": {"enum": ["secret", "write"]}},
+    }
+    lost: Json = {
+        "type": "object",
+        "required": ["date", "key", "library", "events"],
+        "properties": {
+            "date": {"type": "string", "format": "date"},
+            "key": key,
+            "library": {**text, "description": "What the sender calls itself; may be empty."},
+            "events": {**_COUNT, "minimum": 1},
+        },
+    }
+    return _answer(
+        {
+            "month": {**text, "pattern": r"^\d{4}-\d\d$"},
+            "events": _COUNT,
+            "dropped": {"type": "array", "items": lost},
+        }
+    )
 
 
 def _answer(required: Json, **optional: Json) -> Json:
