@@ -7,7 +7,7 @@ one error shape. Nothing here computes a number.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -38,7 +38,8 @@ from saytics_server.query.document import read_document
 from saytics_server.query.model import Frame
 from saytics_server.query.reading import Reader
 from saytics_server.query.reports import REPORTS, Asked, ExplainDocument, PersonsDocument
-from saytics_server.store import Store
+from saytics_server.questions import Questions
+from saytics_server.store.turns import Asker
 
 logger = logging.getLogger("saytics.api")
 
@@ -70,7 +71,7 @@ class Api:
     def __init__(  # noqa: PLR0913 - wired once, in server.py
         self,
         accounts: Accounts,
-        store: Store,
+        questions: Questions,
         clock: Clock,
         is_ready: Callable[[], str | None],
         unlink: Unlink | None = None,
@@ -78,7 +79,8 @@ class Api:
         counted: Counted | None = None,
     ) -> None:
         self._accounts = accounts
-        self._store = store
+        self._store = questions.store
+        self._questions = questions
         self._clock = clock
         self._is_ready = is_ready
         self._unlink = unlink
@@ -94,7 +96,10 @@ class Api:
             *(Route(path, _collected, methods=["POST"]) for path in sorted(PATHS)),
             Route("/v1/events", self._list(event_list.parse, event_list.run), methods=["GET"]),
             *cohort_routes(
-                self._accounts, self._store, Rim(self._asking, _json, answer), self._unlink
+                self._accounts,
+                self._store,
+                Rim(self._asking, _json, answer, self._found),
+                self._unlink,
             ),
             Route("/v1/usage", self._usage, methods=["GET"]),
             Route("/v1/users/{user_id:path}", self._user, methods=["GET"]),
@@ -143,17 +148,15 @@ class Api:
         )
 
     async def _user(self, request: Request) -> Response:
-        _, workspace = self._authorise(request)
-        user_id = request.path_params["user_id"]
-        found = await run_in_threadpool(profile.run, self._store, self._frame(workspace), user_id)
-        return answer(found)
+        frame, user_id = self._asking(request), request.path_params["user_id"]
+        return await self._found(request, profile.run, self._store, frame, user_id)
 
     def _list(
         self, parse: Callable[..., Any], find: Callable[..., dict[str, Any]]
     ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             query = parse(request.query_params.multi_items(), self._asking(request))
-            return answer(await run_in_threadpool(find, self._store, query))
+            return await self._found(request, find, self._store, query)
 
         return endpoint
 
@@ -161,35 +164,61 @@ class Api:
         async def endpoint(request: Request) -> Response:
             frame = self._asking(request)
             asked = reports.asked_by_parameters(name, request.query_params.multi_items(), frame)
-            return await self._answered(reports.answer, asked)
+            same = request.scope["path"], request.scope["query_string"]
+            return await self._answered(request, reports.answer, asked, same=same)
 
         return endpoint
 
     async def _query(self, request: Request) -> Response:
-        frame = self._asking(request)
-        asked = reports.asked_by_document(await _json(request), frame)
-        return await self._answered(reports.answer, asked)
+        frame, content = self._asking(request), await _json(request)
+        asked = reports.asked_by_document(content, frame)
+        same = request.scope["path"], msgspec.json.encode(content)
+        return await self._answered(request, reports.answer, asked, same=same)
 
     async def _persons(self, request: Request) -> Response:
         frame = self._asking(request)
         document = read_document(await _json(request), PersonsDocument)
         asked = reports.asked_by_document(document.query, frame, "query.")
-        return await self._answered(reports.persons, asked, document)
+        return await self._answered(request, reports.persons, asked, document)
 
     async def _explain(self, request: Request) -> Response:
         frame = self._asking(request)
         document = read_document(await _json(request), ExplainDocument)
         asked = reports.asked_by_document(document.query, frame, "query.")
-        return await self._answered(reports.explain, asked, document)
+        return await self._answered(request, reports.explain, asked, document)
 
     async def _answered(
-        self, work: Callable[..., dict[str, Any]], asked: Asked, *more: Any
+        self,
+        request: Request,
+        work: Callable[..., dict[str, Any]],
+        asked: Asked,
+        *more: Any,
+        same: Hashable = None,
     ) -> Response:
-        reader = Reader(self._store, asked.frame)
-        return answer(await run_in_threadpool(work, reader, asked, *more))
+        def read() -> dict[str, Any]:
+            # A reader for each beginning: it remembers what it has found out.
+            return work(Reader(self._store, asked.frame), asked, *more)
+
+        return await self._found(request, read, same=same)
+
+    async def _found(
+        self,
+        request: Request,
+        work: Callable[..., dict[str, Any]],
+        *arguments: Any,
+        same: Hashable = None,
+    ) -> Response:
+        """Answer what `work` finds in the store, in its turn. The body must have been read."""
+        key = request.state.key
+        asker = Asker(key.workspace_id, f"key {key.id}")
+        found = await self._questions.ask(request, asker, work, *arguments, same=same)
+        kept = "hit" if found.is_kept else "miss"
+        return answer(found.answer, headers={"X-Saytics-Cache": kept})
 
     def _asking(self, request: Request) -> Frame:
-        return self._frame(self._authorise(request)[1])
+        """Return the frame of a request's workspace, or refuse."""
+        request.state.key, workspace = self._authorise(request)
+        return self._frame(workspace)
 
     def _authorise(self, request: Request) -> tuple[Key, Workspace]:
         """Return the secret key and its workspace, or refuse."""

@@ -40,11 +40,13 @@ Unlink = Callable[[int, str, str], Awaitable[None]]
 
 
 class Rim(msgspec.Struct, frozen=True):
-    """How requests are read and answered: who asks, the JSON of a body, a JSON answer."""
+    """How requests are read and answered: who asks, the JSON of a body, a JSON answer, and the
+    answer of work that asks the store."""
 
     asking: Callable[[Request], Frame]
     body: Callable[[Request], Awaitable[Any]]
     answer: Callable[[Any], Response]
+    found: Callable[..., Awaitable[Response]]
 
 
 class SavedDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -136,8 +138,11 @@ class _SavedCohorts:
         cohort_id = _id_in(request)
         await run_in_threadpool(self._accounts.cohorts.get, frame.workspace_id, cohort_id)
         asked = Asked(cast("reports.Report", _Membership()), str(cohort_id), frame)
-        reader = Reader(self._store, frame)
-        return self._rim.answer(await run_in_threadpool(reports.persons, reader, asked, page))
+
+        def read() -> dict[str, Any]:
+            return reports.persons(Reader(self._store, frame), asked, page)
+
+        return await self._rim.found(request, read)
 
     def _answered(self, cohort: Cohort) -> Response:
         return self._rim.answer({"status": "ok", "cohort": _shown(cohort, whole=True)})
@@ -211,14 +216,15 @@ class _Linked:
 
     async def list(self, request: Request) -> Response:
         frame = self._rim.asking(request)
-        return await self._answered(frame, links.parse(request.query_params.multi_items()))
+        query = links.parse(request.query_params.multi_items())
+        return await self._answered(request, frame, query)
 
     async def of_user(self, request: Request) -> Response:
         frame = self._rim.asking(request)
         raw: bytes = request.scope["raw_path"]
         user_id = unquote(raw[len(_USERS) : -len(_LINKS)].decode("ascii", "replace"))
         query = links.parse_of_user(user_id, request.query_params.multi_items())
-        return await self._answered(frame, query)
+        return await self._answered(request, frame, query)
 
     async def undo(self, request: Request) -> Response:
         frame = self._rim.asking(request)
@@ -227,6 +233,8 @@ class _Linked:
         await self._unlink(frame.workspace_id, sent.anonymousId, sent.userId)
         return self._rim.answer({"status": "ok"})
 
-    async def _answered(self, frame: Frame, query: links.LinksQuery) -> Response:
-        reader = Reader(self._store, frame)
-        return self._rim.answer(await run_in_threadpool(links.run, reader, query))
+    async def _answered(self, request: Request, frame: Frame, query: links.LinksQuery) -> Response:
+        def read() -> dict[str, Any]:
+            return links.run(Reader(self._store, frame), query)
+
+        return await self._rim.found(request, read)

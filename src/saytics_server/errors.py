@@ -76,6 +76,8 @@ _KINDS = (
         "quota_exceeded", 429, "The workspace's monthly events are used up.", is_retryable=True
     ),
     ErrorKind("login_throttled", 429, "Too many failed logins; wait a while.", is_retryable=True),
+    # 499: said to nobody
+    ErrorKind("client_gone", 499, "The client went away before the answer was there."),
     # 5xx: nothing was accepted, retry is safe
     ErrorKind(
         "internal_error", 500, "A bug. Nothing of this request was accepted.", is_retryable=True

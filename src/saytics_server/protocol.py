@@ -4,7 +4,8 @@ A client that offers `Upgrade: h2c`, as the JDK's does by default, has its offer
 body read; httptools by itself stops at the end of such a request's headers
 (https://github.com/Kludex/uvicorn/issues/2722). And a request that is no HTTP is refused in the one
 JSON shape every error has. The head of a request has an end: a size and a time. And a client that
-closes its sending side after a whole request still gets its answer.
+closes its sending side after a whole request still gets its answer, unless the application gives
+up on it: `HALF_CLOSED` in the scope says so, for the same bytes come from a client that is gone.
 
 An application that has a whole answer at hand may give it in one piece (`WHOLE_ANSWER`): one write
 instead of two, and no look at headers that are always the same.
@@ -24,6 +25,8 @@ from saytics_server.errors import Rejection, error_body
 # Ten times what browsers and SDKs send.
 HEAD_BYTES_MAX = 64 * 1024
 HEAD_TIMEOUT_S = 30.0
+# True in the scope of a request whose client will send nothing more.
+HALF_CLOSED = "saytics.half_closed"
 
 # The scope's extension that answers 200 with a head and a body: it takes (header lines, body) as
 # bytes and returns whether it could; if not, the answer goes the usual way.
@@ -53,6 +56,8 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle is None or cycle.more_body or cycle.response_complete:
             return False
         cycle.keep_alive = False
+        cycle.scope[HALF_CLOSED] = True  # type: ignore[literal-required]
+        cycle.message_event.set()
         return True
 
     def data_received(self, data: bytes) -> None:

@@ -44,6 +44,7 @@ from saytics_server.errors import Failure, Refused
 from saytics_server.live import Live
 from saytics_server.log import Log, LogSettings
 from saytics_server.protocol import HttpProtocol
+from saytics_server.questions import Questions
 from saytics_server.store import Store
 from saytics_server.store.loader import Loader
 
@@ -132,6 +133,7 @@ class Server:
             self._socket.close()
             raise
         self.collector = Collector(self.parts.log, self.parts.accounts.authenticate, self._clock)
+        self._questions = Questions(self.parts.store)
         self._unready: str | None = "starting"
         self._servers: list[_Uvicorn] = []
         self._stop_requested: asyncio.Event | None = None
@@ -150,6 +152,7 @@ class Server:
             watchdog = threading.Timer(STOP_S - DRAIN_S, _end_now)
             watchdog.daemon = True
             watchdog.start()
+            self._questions.close()
             self.parts.close()
             watchdog.cancel()
 
@@ -211,12 +214,13 @@ class Server:
             live=parts.live,
             clock=self._clock,
             public_url=self._public_url,
+            questions=self._questions,
             python_package_path=sdk_packages.python_package_path(),
             secure_cookies=(config.public_url or "").startswith("https://"),
         )
         reading = api.Api(
             parts.accounts,
-            parts.store,
+            self._questions,
             self._clock,
             lambda: self._unready,
             self._unlink,

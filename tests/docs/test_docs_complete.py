@@ -31,6 +31,7 @@ from saytics_server.query import (
     trends,
 )
 from saytics_server.query.metrics import METRICS
+from saytics_server.questions import Questions
 from serving import Serving
 
 HTTP_API, OPERATING = "docs/http-api.md", "docs/operating.md"
@@ -64,8 +65,8 @@ def test_no_error_code_is_documented_that_is_none() -> None:
 
 
 def _routes() -> list[str]:
-    api = Api(NOTHING, NOTHING, NOTHING, lambda: None)
-    context = DashboardContext(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, secure_cookies=False)
+    api = Api(NOTHING, Questions(NOTHING), NOTHING, lambda: None)
+    context = DashboardContext(*[NOTHING] * 6, secure_cookies=False)
     routes = [*api.routes(), *sdk_packages.routes(), *dashboard_routes(context)]
     paths = {route.path for route in routes if isinstance(route, Route)} | collect.PATHS
     return sorted(paths)

@@ -15,12 +15,15 @@ from saytics_server.accounts.model import BATCH_MAX_EVENTS
 from saytics_server.api import Api
 from saytics_server.errors import ERRORS
 from saytics_server.openapi import document
+from saytics_server.questions import Questions
 
 NOTHING = cast(Any, None)
 DOCUMENT = document("http://127.0.0.1:8640")
 
-# Codes that no operation of the API answers: those of the pages' forms and of the router.
+# Codes that no operation of the API answers: those of the pages' forms and of the router, and what
+# is said to a client that is gone.
 NOT_OF_THE_API = {
+    "client_gone",
     "invalid_csrf_token",
     "invalid_login",
     "invalid_setup_token",
@@ -75,7 +78,7 @@ def test_every_example_fits_its_schema(content: dict[str, Any]) -> None:
 
 def test_every_address_of_the_api_is_in_the_document() -> None:
     """The operations of the document are the routes of the API, the sending ones among them."""
-    routes = Api(NOTHING, NOTHING, NOTHING, lambda: None).routes()
+    routes = Api(NOTHING, Questions(NOTHING), NOTHING, lambda: None).routes()
     served = {
         (route.path.replace("{user_id:path}", "{id}"), method)
         for route in routes

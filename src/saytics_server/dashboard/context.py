@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
+
+from saytics_server.store.turns import Asker
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from saytics_server.accounts import Accounts
+    from saytics_server.accounts import Accounts, Workspace
     from saytics_server.clock import Clock
+    from saytics_server.dashboard.visitor import Visitor
+    from saytics_server.questions import Questions
     from saytics_server.store import Store
 
 
@@ -25,6 +29,9 @@ class Live(Protocol):
     def last_position(self, workspace_id: int) -> int:
         """Return the position of the newest event; 0 if none ever arrived."""
         ...
+
+
+Found = TypeVar("Found")
 
 
 def _peer(request: Request) -> str:
@@ -45,7 +52,22 @@ class DashboardContext(msgspec.Struct):
     live: Live
     clock: Clock
     public_url: Callable[[Request], str]
+    questions: Questions
     secure_cookies: bool
     client_address: Callable[[Request], str] = _peer
     node_package_path: str = "/sdk/node.tgz"
     python_package_path: str = "/sdk/saytics-0.1.0-py3-none-any.whl"
+
+    async def found(
+        self,
+        request: Request,
+        member: Visitor,
+        workspace: Workspace,
+        work: Callable[..., Found],
+        *arguments: Any,
+        same: Hashable = None,
+    ) -> Found:
+        """Return what blocking `work` finds in the store about a workspace, as Questions.ask."""
+        asker = Asker(workspace.id, f"account {member.account.id}")
+        found = await self.questions.ask(request, asker, work, *arguments, same=same)
+        return found.answer

@@ -6,6 +6,7 @@ holds the whole question: workspace, range, and which active users are shown.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -146,7 +147,19 @@ async def show_home(request: Request, context: DashboardContext, member: Visitor
     if "workspace" not in request.query_params:
         # So that the address says which workspace the numbers are of.
         return redirect(visit.question.address())
-    return render("home.html", await run_in_threadpool(_home_page, visit))
+    return render("home.html", await _found(visit, _home_page, visit))
+
+
+async def _found(visit: Visit, work: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what `work` finds; of figures of one question one is worked out at a time."""
+    return await visit.context.found(
+        visit.request,
+        visit.member,
+        visit.workspace,
+        work,
+        *arguments,
+        same=(work.__name__, visit.question),
+    )
 
 
 def _home_page(visit: Visit) -> HomePage:
@@ -221,7 +234,7 @@ async def show_events_per_day(
 ) -> Response:
     """GET /home/events-per-day: the bars."""
     visit = _visit(request, context, member)
-    figure = await run_in_threadpool(figures.events_per_day, context.store, _period(visit))
+    figure = await _found(visit, figures.events_per_day, context.store, _period(visit))
     address = visit.question.address("/home/events-per-day")
     return render("figure.html", FigureFragment(figure, address, metrics=[], ranges=[]))
 
@@ -232,8 +245,8 @@ async def show_active_users(
     """GET /home/active-users: the line, and the switch between daily, weekly and monthly."""
     visit = _visit(request, context, member)
     question = visit.question
-    figure = await run_in_threadpool(
-        figures.active_persons, context.store, _period(visit), question.people
+    figure = await _found(
+        visit, figures.active_persons, context.store, _period(visit), question.people
     )
     metrics = [
         Choice(
@@ -251,7 +264,7 @@ async def show_active_users(
 async def show_top_events(request: Request, context: DashboardContext, member: Visitor) -> Response:
     """GET /home/top-events: the table."""
     visit = _visit(request, context, member)
-    found = await run_in_threadpool(figures.most_frequent, context.store, _period(visit))
+    found = await _found(visit, figures.most_frequent, context.store, _period(visit))
     address = visit.question.address("/home/top-events")
     return render("top_events.html", TopEventsFragment(found, address))
 
@@ -304,7 +317,7 @@ async def show_first_event(
 async def show_event(request: Request, context: DashboardContext, member: Visitor) -> Response:
     """GET /home/event?id=…&event=…&at=…: one event in full; name and time find it in the store."""
     visit = _visit(request, context, member)
-    return render("event_detail.html", await run_in_threadpool(_find_event, visit))
+    return render("event_detail.html", await _found(visit, _find_event, visit))
 
 
 def _find_event(visit: Visit) -> EventDetail:

@@ -9,6 +9,7 @@ from saytics_server import event
 from saytics_server.openapi import examples, report_operations
 from saytics_server.openapi.refusals import (
     ITEM_CODES,
+    KEPT_HEADERS,
     RATE_HEADERS,
     READ_CODES,
     SEND_CODES,
@@ -266,7 +267,10 @@ def _reading(  # noqa: PLR0913 - one argument for each thing in which the operat
         "security": _READERS,
         "parameters": parameters,
         "responses": {
-            "200": _ok("The answer", examples.ANSWERS[answer], answer),
+            "200": {
+                **_ok("The answer", examples.ANSWERS[answer], answer),
+                "headers": KEPT_HEADERS,
+            },
             **refusals(*READ_CODES, *codes),
         },
     }

@@ -67,6 +67,15 @@ HEADERS: Json = {
     },
     "RateLimitReset": {"description": "Seconds until it may again.", "schema": _SECONDS},
 }
+KEPT_HEADERS: Json = {
+    "X-Saytics-Cache": {
+        "description": (
+            "`hit` where nothing that the answer depends on was written since it was last worked"
+            " out, so that it was not worked out again."
+        ),
+        "schema": {"enum": ["hit", "miss"]},
+    }
+}
 RATE_HEADERS: Json = {
     "RateLimit-Limit": {"$ref": "#/components/headers/RateLimitLimit"},
     "RateLimit-Remaining": {"$ref": "#/components/headers/RateLimitRemaining"},

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from saytics_server.openapi.refusals import READ_CODES, Json, as_json, ref, refusals
+from saytics_server.openapi.refusals import KEPT_HEADERS, READ_CODES, Json, as_json, ref, refusals
 from saytics_server.query import activity, catalogue, funnel_question, retention
 from saytics_server.query import paths as path_report
 from saytics_server.query.cohorts import CohortDocument
@@ -317,6 +317,10 @@ def _answer(*names: str) -> Json:
     return {"type": "object", "required": list(known), "properties": known}
 
 
+def _found(answer: Json) -> Json:
+    return {"description": "The answer", "headers": KEPT_HEADERS, "content": as_json(answer)}
+
+
 def _get(
     operation: str, summary: str, parameters: Sequence[str], answer: Json, *codes: str
 ) -> Json:
@@ -327,7 +331,7 @@ def _get(
         "security": _READERS,
         "parameters": [{"name": name, "in": "query", **_PARAMETERS[name]} for name in parameters],
         "responses": {
-            "200": {"description": "The answer", "content": as_json(answer)},
+            "200": _found(answer),
             **refusals(*READ_CODES, "invalid_parameter", "range_too_large", *codes),
         },
     }
@@ -342,7 +346,7 @@ def _post(operation: str, summary: str, body: Json, example: Json, answer: Json)
         "security": _READERS,
         "requestBody": {"required": True, "content": as_json(body, example)},
         "responses": {
-            "200": {"description": "The answer", "content": as_json(answer)},
+            "200": _found(answer),
             **refusals(*READ_CODES, *codes, "body_too_large"),
         },
     }

@@ -1,8 +1,9 @@
 """The column store: typed reads for queries, durable once-only blocks for the loader.
 
 One engine serves two sizes: chDB inside this process, or a ClickHouse server behind a URL, both
-through the same client and the same SQL. A client serves one call at a time, so each thread that
-asks borrows one from a small pool. An `insert` that returned is on disk; the same token inserted
+through the same client and the same SQL. A client serves one call at a time, so each question that
+has its turn (turns.py) borrows one from a small pool. What was answered in a turn is kept until the
+workspace is written to (kept.py). An `insert` that returned is on disk; the same token inserted
 again adds nothing, also after a crash in between.
 """
 
@@ -11,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +21,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from saytics_server.errors import Failure, Refused
+from saytics_server.store.kept import Kept, key_of
 from saytics_server.store.schema import POSITIONED, TABLES, VIEWS, View
+from saytics_server.store.turns import WAIT_S, Asker, State, Turn, Turns, busy
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -51,7 +56,21 @@ _SESSION = {
 
 _SHORTER = "Ask for a shorter range."
 
+# Who asks outside any turn, such as a command or a test: one asker among the others.
+_NOBODY = Asker(0, "")
+# The engine looks at its list of killed queries between blocks, some 10 ms apart.
+_KILL = "KILL QUERY WHERE Settings['log_comment'] = {question:String} ASYNC"
+
+
 Row = Sequence[Any]
+
+
+class NotKeptError(Exception):
+    """What is kept does not answer the question; it needs a turn."""
+
+
+class StoppedError(Exception):
+    """The query was stopped, because nobody waits for its answer."""
 
 
 class StoreRefusedError(Exception):
@@ -70,6 +89,16 @@ _ROW_FAULT_CODES = frozenset(
 _ERROR_CODE = re.compile(r"Code: (\d+)\.")
 _TIMEOUT_CODES = frozenset({159, 160})
 _MEMORY_CODES = frozenset({241})
+_STOPPED_CODES = frozenset({394})
+
+
+class _Asking(threading.local):
+    """For which workspace the thread asks, and in which turn, with its client; without a turn, of
+    what is kept alone."""
+
+    workspace_id: int | None = None
+    turn: Turn | None = None
+    client: Client | None = None
 
 
 class Store:
@@ -79,6 +108,11 @@ class Store:
         self._path = path
         self._url = url
         self._threads = max(1, cores - 1)
+        self.turns = Turns(QUERY_CLIENTS)
+        self._kept = Kept()
+        self._asking = _Asking()
+        # Questions of several processes may run in one ClickHouse.
+        self._name = uuid.uuid4().hex
         self._clients: queue.SimpleQueue[Client] = queue.SimpleQueue()
         self._writer = self._connect()
         for statement in TABLES.values():
@@ -87,6 +121,8 @@ class Store:
         for _ in range(QUERY_CLIENTS):
             self._clients.put(self._connect())
         self._ids = self._connect()
+        self._killer = self._connect()
+        self._killing = threading.Lock()
 
     def _connect(self) -> Client:
         # Imported here: the engine's library is 180 MB and commands that never query need none.
@@ -106,15 +142,37 @@ class Store:
             ) from error
 
     @contextlib.contextmanager
-    def _query_client(self, wait_s: float) -> Iterator[Client]:
+    def in_turn(self, turn: Turn) -> Iterator[None]:
+        """Let the calling thread ask in a turn that is running; it is over at the end."""
+        client = None
         try:
-            client = self._clients.get(timeout=wait_s)
-        except queue.Empty:
-            raise Refused("queries_busy", headers={"Retry-After": "5"}) from None
-        try:
-            yield client
+            client = self._clients.get_nowait()  # there is one for each running turn
+            self._asking.turn, self._asking.client = turn, client
+            self._asking.workspace_id = None if turn.asker is _NOBODY else turn.asker.workspace_id
+            yield
         finally:
-            self._clients.put(client)
+            self._asking.turn = self._asking.client = self._asking.workspace_id = None
+            if client is not None:
+                self._clients.put(client)
+            self.turns.leave(turn)
+
+    @contextlib.contextmanager
+    def from_kept(self, workspace_id: int) -> Iterator[None]:
+        """Let the calling thread ask of what is kept, without a turn; else NotKeptError."""
+        self._asking.workspace_id = workspace_id
+        try:
+            yield
+        finally:
+            self._asking.workspace_id = None
+
+    def stop(self, turn: Turn) -> None:
+        """Stop what a turn is asking, and let it ask nothing more. Blocks for some milliseconds.
+
+        A query that is just about to start is not seen: call again until the turn is over.
+        """
+        turn.is_stopped = True
+        with self._killing:
+            self._killer.command(_KILL, parameters={"question": self._question(turn)})
 
     def query(
         self,
@@ -125,30 +183,65 @@ class Store:
     ) -> Sequence[Row]:
         """Return the rows of `sql`, whose `{name:Type}` places take `parameters`.
 
-        Blocks the calling thread. Raises Refused("query_timeout" | "query_too_large" |
-        "queries_busy").
+        In a turn of the calling thread, where there is one, else in one of its own, for which it
+        waits. Only what is asked in a turn is kept: then it is known of whom the rows are. Raises
+        Refused("query_timeout" | "query_too_large" | "queries_busy"), NotKeptError, StoppedError.
         """
+        values = dict(parameters or {})
+        if self._asking.workspace_id is None:
+            with self.in_turn(self._wait_for_turn()):
+                return self._ask(sql, values, deadline_s)
+        workspace_id, key = self._asking.workspace_id, key_of(sql, values)
+        kept = self._kept.find(workspace_id, key)
+        if kept is not None:
+            return kept
+        if self._asking.turn is None:
+            raise NotKeptError
+        generation = self._kept.generation(workspace_id)
+        rows = self._ask(sql, values, deadline_s)
+        self._kept.keep(workspace_id, key, rows, generation)
+        return rows
+
+    def _wait_for_turn(self) -> Turn:
+        woken = threading.Event()
+        turn = self.turns.ask(_NOBODY, woken.set)
+        woken.wait(WAIT_S)
+        if turn.state is not State.RUNNING:
+            self.turns.leave(turn)
+            raise busy()
+        return turn
+
+    def _ask(self, sql: str, values: dict[str, Any], deadline_s: int) -> Sequence[Row]:
+        turn, client = self._asking.turn, self._asking.client
+        assert turn is not None
+        assert client is not None
+        if turn.is_stopped:
+            raise StoppedError
+        turn.engine_queries += 1
         settings = {
             "max_execution_time": deadline_s,
             "max_memory_usage": QUERY_MEMORY_BYTES,
             "max_threads": self._threads,
+            "log_comment": self._question(turn),
         }
-        with self._query_client(deadline_s) as client:
-            try:
-                return client.query(
-                    sql, parameters=dict(parameters or {}), settings=settings
-                ).result_rows
-            except Exception as error:
-                code = _error_code(error)
-                if code in _TIMEOUT_CODES:
-                    raise Refused(
-                        "query_timeout", f"The query took longer than {deadline_s} s. {_SHORTER}"
-                    ) from error
-                if code in _MEMORY_CODES:
-                    raise Refused(
-                        "query_too_large", f"The query needs too much memory. {_SHORTER}"
-                    ) from error
-                raise
+        try:
+            return client.query(sql, parameters=values, settings=settings).result_rows
+        except Exception as error:
+            code = _error_code(error)
+            if turn.is_stopped and code in _STOPPED_CODES:
+                raise StoppedError from error
+            if code in _TIMEOUT_CODES:
+                raise Refused(
+                    "query_timeout", f"The query took longer than {deadline_s} s. {_SHORTER}"
+                ) from error
+            if code in _MEMORY_CODES:
+                raise Refused(
+                    "query_too_large", f"The query needs too much memory. {_SHORTER}"
+                ) from error
+            raise
+
+    def _question(self, turn: Turn) -> str:
+        return f"saytics-{self._name}-{turn.number}"
 
     def insert(self, table: str, rows: pa.Table, *, token: str) -> None:
         """Insert a block durably, once per `token`. Called by the loader's thread alone.
@@ -163,10 +256,17 @@ class Store:
             raise StoreRefusedError(
                 _first_line(error), row_fault=_error_code(error) in _ROW_FAULT_CODES
             ) from error
+        finally:
+            # Refused or not: some of it may be visible.
+            if table != "message_ids":  # of all workspaces, and no report reads it
+                self._kept.written(rows["workspace_id"].unique().to_pylist())
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns nothing. On the loader's thread or before it starts."""
-        self._writer.command(sql, parameters=dict(parameters or {}))
+        try:
+            self._writer.command(sql, parameters=dict(parameters or {}))
+        finally:
+            self._kept.written_anywhere()
 
     def find_message_ids(self, ids: Sequence[bytes]) -> dict[bytes, int]:
         """Return the content fingerprint of each of `ids` that is stored. For one thread alone."""
@@ -227,17 +327,17 @@ class Store:
                 )
 
     def _derive(self, view: View, rows: str, parameters: Mapping[str, Any] | None = None) -> None:
-        self._writer.command(
-            f"INSERT INTO {view.target} {view.select.format(rows=rows)}",
-            parameters=dict(parameters or {}),
-        )
+        self.command(f"INSERT INTO {view.target} {view.select.format(rows=rows)}", parameters)
 
     def close(self) -> None:
-        """Close every client. Inserted blocks are already durable."""
+        """Close every client, and stop what is being asked. Inserted blocks are already durable."""
+        for turn in self.turns.running():
+            self.stop(turn)
         self._writer.close()
         self._ids.close()
         for _ in range(QUERY_CLIENTS):
             self._clients.get().close()
+        self._killer.close()
 
 
 def _found(client: Client, ids: Sequence[bytes]) -> dict[bytes, int]:
