@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ def demo(data_dir: str | None, **sizes: int | None) -> None:
         load_demo(config.load(data_dir=data_dir), plan, click.echo)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+@cli.command()
+@_DATA_DIR
+def check(data_dir: str | None) -> None:
+    """Tell what is wrong with a data directory that no server has open."""
+    from saytics_server.check import findings  # noqa: PLC0415 - loads the engine
+
+    _tell_findings(findings(config.load(data_dir=data_dir)))
 
 
 @cli.group()
@@ -129,6 +139,16 @@ def revoke_key(data_dir: str | None, workspace: str, key_id: int) -> None:
     from saytics_server.administration import RevokeKey  # noqa: PLC0415
 
     _tell(data_dir, RevokeKey(workspace, key_id))
+
+
+def _tell_findings(findings: Iterable[str]) -> None:
+    """Print one line per finding; end with code 1 if there was one."""
+    count = 0
+    for count, finding in enumerate(findings, 1):  # noqa: B007 - counted, too
+        click.echo(finding)
+    if count:
+        sys.exit(1)
+    click.echo("Nothing is wrong.")
 
 
 def _tell(data_dir: str | None, command: Any) -> None:

@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
     "administration": {"accounts", "event"},
     "control": {"accounts", "administration", "api", "log", "store.loader"},
     "commands": {"accounts", "administration", "control", "datadir"},
+    "check": {"accounts", "datadir", "log", "store"},
     "demo": {"event"},
     "server": {
         "accounts",
@@ -65,7 +66,7 @@ ALLOWED: dict[str, set[str]] = {
         "store.loader",
     },
     "demo_command": {"administration", "control", "demo", "log", "server"},
-    "cli": {"administration", "commands", "demo", "demo_command", "server"},
+    "cli": {"administration", "check", "commands", "demo", "demo_command", "server"},
 }
 
 

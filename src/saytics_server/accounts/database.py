@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,31 @@ def open_database(directory: Path, url: str | None = None) -> sa.Engine:
         engine.dispose()
         raise
     return engine
+
+
+def file_faults(directory: Path) -> Iterator[str]:
+    """Yield what is wrong with the file `meta.db`, a sentence each. Changes nothing."""
+    path = directory / FILE_NAME
+    if not path.exists():
+        yield f"{FILE_NAME}: is missing"
+        return
+    engine = _sqlite_engine(path)
+    try:
+        with engine.connect() as connection:
+            for row in connection.exec_driver_sql("PRAGMA integrity_check(20)"):
+                if row[0] != "ok":
+                    yield f"{FILE_NAME}: {' '.join(str(row[0]).split())}"
+            for row in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+                yield f"{FILE_NAME}: row {row[1]} of {row[0]} refers to no row of {row[2]}"
+        revision = _stored_revision(engine, str(path))
+        if revision is None or not (revision == HEAD_REVISION or _is_known(revision)):
+            yield f"{FILE_NAME}: has format {revision}, this version knows {HEAD_REVISION}"
+    except DBAPIError as error:
+        yield f"{FILE_NAME}: cannot be read: {str(error.orig).splitlines()[0]}"
+    except Failure as failure:
+        yield f"{FILE_NAME}: {failure.cause}"
+    finally:
+        engine.dispose()
 
 
 def write_transactions(engine: sa.Engine) -> sa.Engine:

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pyarrow as pa
 
 from saytics_server.errors import Failure, Refused
@@ -101,10 +102,21 @@ class _Asking(threading.local):
     client: Client | None = None
 
 
-class Store:
-    """The open store. Thread-safe; `close` waits for calls under way."""
+class _CheckedPart(msgspec.Struct):
+    part_path: str
+    is_passed: int
+    message: str
 
-    def __init__(self, path: Path, *, url: str | None = None, cores: int = 2) -> None:
+
+class Store:
+    """The open store. Thread-safe; `close` waits for calls under way.
+
+    With `as_it_is` no table is made that is missing.
+    """
+
+    def __init__(
+        self, path: Path, *, url: str | None = None, cores: int = 2, as_it_is: bool = False
+    ) -> None:
         self._path = path
         self._url = url
         self._threads = max(1, cores - 1)
@@ -115,9 +127,10 @@ class Store:
         self._name = uuid.uuid4().hex
         self._clients: queue.SimpleQueue[Client] = queue.SimpleQueue()
         self._writer = self._connect()
-        for statement in TABLES.values():
-            self._writer.command(statement)
-        self._create_views()
+        if not as_it_is:
+            for statement in TABLES.values():
+                self._writer.command(statement)
+            self._create_views()
         for _ in range(QUERY_CLIENTS):
             self._clients.put(self._connect())
         self._ids = self._connect()
@@ -302,6 +315,27 @@ class Store:
             parameters={"first": first, "last": last},
         ).result_rows
         return {int(row[0]) for row in rows}
+
+    def faulty_parts(self, table: str) -> list[tuple[str, str, bool]]:
+        """Return (part, what is wrong, whether the engine does without it) of a table's parts.
+
+        By the engine's checksums. On the loader's thread or where none runs.
+        """
+        # The client reads no rows of a statement that is no SELECT.
+        answer = self._writer.raw_query(
+            f"CHECK TABLE {table} SETTINGS check_query_single_value_result = 0", fmt="JSONEachRow"
+        )
+        checked = [msgspec.json.decode(line, type=_CheckedPart) for line in answer.splitlines()]
+        detached = self._writer.query(
+            "SELECT name FROM system.detached_parts WHERE table = {table:String}",
+            parameters={"table": table},
+        ).result_rows
+        faulty = [(part.part_path, part.message, False) for part in checked if not part.is_passed]
+        return faulty + [(str(row[0]), "the engine has put it aside", True) for row in detached]
+
+    def table_names(self) -> set[str]:
+        """Return the names of the tables there are. On the loader's thread or where none runs."""
+        return {str(row[0]) for row in self._writer.query("SHOW TABLES").result_rows}
 
     def derive_again(self, beyond: int) -> None:
         """Add to the views' tables again what all rows beyond a position give. On the loader's
