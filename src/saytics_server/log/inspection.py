@@ -64,7 +64,8 @@ class LogInspection:
             except msgspec.MsgspecError as error:
                 yield f"log.db: the record at position {first} does not decode: {error}"
             else:
-                if len(rows) != count or rows[0].received_ms != received_ms:
+                youngest_ms = max((row.received_ms for row in rows), default=None)
+                if len(rows) != count or youngest_ms != received_ms:
                     yield f"log.db: the record at position {first} is not what its columns say"
             if before is not None and first <= before:
                 yield f"log.db: positions {first} to {before} are given twice"
