@@ -151,14 +151,14 @@ async def show_home(request: Request, context: DashboardContext, member: Visitor
 
 
 async def _found(visit: Visit, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what `work` finds; of figures of one question one is worked out at a time."""
+    """Return what `work` finds; of those who ask for one address one has it worked out."""
     return await visit.context.found(
         visit.request,
         visit.member,
         visit.workspace,
         work,
         *arguments,
-        same=(work.__name__, visit.question),
+        same=str(visit.request.url),
     )
 
 

@@ -17,26 +17,33 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 Row = Sequence[Any]
 Rows = Sequence[Row]
 Generation = tuple[int, int]
 
-# A thirtieth of what the process may take. A report's rows are a few kB.
-BYTES_MAX = 64 * 1024 * 1024
-# So that one workspace cannot push out all others.
-WORKSPACE_BYTES_MAX = BYTES_MAX // 4
-# One answer that would push out half of what its workspace has is not asked often enough.
-ENTRY_BYTES_MAX = WORKSPACE_BYTES_MAX // 8
-# A dashboard of 20 figures asks about 100 queries; an entry costs 300 bytes besides its rows.
-WORKSPACE_ENTRIES_MAX = 1_000
-WORKSPACES_MAX = 1_000
+# More rows than any report's answer is made of; sizing them would take longer than it may save.
+ENTRY_ROWS_MAX = 20_000
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """How much is kept."""
+
+    # A thirtieth of what the process may take. A report's rows are a few kB.
+    bytes: int = 64 * 1024 * 1024
+    # So that one workspace cannot push out all others.
+    workspace_bytes: int = 16 * 1024 * 1024
+    # A dashboard of 20 figures asks about 100 queries; an entry costs 300 bytes besides its rows.
+    workspace_entries: int = 1_000
+    # One answer that would push out half of its workspace's others is not asked often enough.
+    entry_bytes: int = 2 * 1024 * 1024
 
 
 class _Shelf:
     """What is kept of one workspace, least recently used first."""
 
-    def __init__(self, generation: Generation) -> None:
-        self.generation = generation
+    def __init__(self) -> None:
         self.entries: OrderedDict[bytes, bytes] = OrderedDict()
         self.bytes = 0
 
@@ -50,7 +57,8 @@ class _Shelf:
 class Kept:
     """The rows of queries, by workspace. Thread-safe."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
         self._lock = threading.Lock()
         self._epoch = 0
         self._generations: dict[int, int] = {}
@@ -91,14 +99,16 @@ class Kept:
 
     def keep(self, workspace_id: int, key: bytes, rows: Rows, generation: Generation) -> None:
         """Keep the rows of a query that began at `generation`, if nothing was written since."""
+        if len(rows) > ENTRY_ROWS_MAX:
+            return
         content = pickle.dumps(rows, pickle.HIGHEST_PROTOCOL)
         size = len(key) + len(content)
-        if size > ENTRY_BYTES_MAX:
+        if size > self._limits.entry_bytes:
             return
         with self._lock:
             if generation != self._generation(workspace_id):
                 return
-            shelf = self._shelves.setdefault(workspace_id, _Shelf(generation))
+            shelf = self._shelves.setdefault(workspace_id, _Shelf())
             self._shelves.move_to_end(workspace_id)
             if key in shelf.entries:
                 return
@@ -111,9 +121,11 @@ class Kept:
         return self._epoch, self._generations.get(workspace_id, 0)
 
     def _make_room(self, shelf: _Shelf) -> None:
-        while len(shelf.entries) > WORKSPACE_ENTRIES_MAX or shelf.bytes > WORKSPACE_BYTES_MAX:
+        limits = self._limits
+        while len(shelf.entries) > limits.workspace_entries or shelf.bytes > limits.workspace_bytes:
             self._bytes -= shelf.drop_oldest()
-        while self._bytes > BYTES_MAX or len(self._shelves) > WORKSPACES_MAX:
+        # Whole workspaces, the one that asked longest ago first; this one asked just now.
+        while self._bytes > limits.bytes:
             self._drop(next(iter(self._shelves)))
 
     def _drop(self, workspace_id: int) -> None:
