@@ -1,7 +1,7 @@
 'use strict';
 
 const { SayticsError } = require('./errors.js');
-const { EventWriter, encode } = require('./event.js');
+const { EventWriter } = require('./event.js');
 
 // How long `flush` and `shutdown` wait unless told otherwise.
 const DEFAULT_TIMEOUT_S = 10;
@@ -19,12 +19,13 @@ class Client {
   #options;
   #reporter;
   #sender;
-  #writer = new EventWriter();
+  #writer;
 
   constructor(options, reporter, sender) {
     this.#options = options;
     this.#reporter = reporter;
     this.#sender = sender;
+    this.#writer = new EventWriter(options.beforeSend !== undefined);
   }
 
   /** Queue one event: `event` and one of `userId` and `anonymousId` are required. */
@@ -62,8 +63,9 @@ class Client {
     try {
       const wire = this.#filtered(this.#writer[kind](given));
       if (wire === undefined) return;
-      const problem = this.#sender.put(encode(wire));
-      if (problem !== undefined) this.#reporter.lost(problem, [wire]);
+      const text = this.#writer.encode(wire, given);
+      const problem = this.#sender.put(text);
+      if (problem !== undefined) this.#reporter.lost(problem, [JSON.parse(text)]);
     } catch (problem) {
       // The border to the host: no value it passes, and no bug of ours, may throw into it.
       this.#reject(problem, given);

@@ -114,6 +114,10 @@ const EVENT_NAME_MAX = 200; // characters, counted as code points
 const ID_MAX = 256;
 const MESSAGE_ID_MAX = 128;
 
+// Names a program uses again and again are checked and quoted once; a program that makes up names
+// must not fill the memory with them.
+const KNOWN_NAMES_MAX = 1000;
+
 // What a program sends when it has no id: one "person" made of everybody, never what was meant.
 const PLACEHOLDER_IDS = new Set([
   'null', 'undefined', 'nan', 'none', '0', 'anonymous', 'guest', '[object object]',
@@ -121,28 +125,41 @@ const PLACEHOLDER_IDS = new Set([
 
 // Frozen, for `beforeSend` sees this very object in every event.
 const LIBRARY = Object.freeze({ name: '@saytics/node', version: VERSION });
+const LIBRARY_CONTEXT = `,"context":${JSON.stringify({ library: LIBRARY })}}`;
 
 // eslint-disable-next-line no-control-regex -- they are what is looked for
 const CONTROLS_AROUND = /^[\x00-\x1f\x7f-\x9f]+|[\x00-\x1f\x7f-\x9f]+$/g;
 
-/** Builds events; holds the message ids and the clock's last second. */
+/** Builds and serialises events; holds the message ids and the clock's last second. */
 class EventWriter {
+  #isShown;
+  #knownNames = new Map(); // event names as JSON
   #messageIds = new MessageIds();
   #second = 0;
   #secondText = '';
 
+  /**
+   * @param {boolean} isShown whether somebody sees the wire form of an event before it is serialised
+   */
+  constructor(isShown) {
+    this.#isShown = isShown;
+  }
+
   /** Return the wire form of one event; throws a SayticsError if it breaks a rule. */
   track(given) {
     requireObject(given);
-    const wire = { event: eventName(given.event) };
+    const name = given.event;
+    const wire = { event: this.#knownNames.has(name) ? name : eventName(name) };
     addIds(wire, given.userId, given.anonymousId);
     if (isGiven(given.properties)) {
       wire.properties = plainObject('properties', given.properties, 'invalid_event');
     }
     this.#stamp(wire, given);
-    wire.context = isGiven(given.context)
-      ? { library: LIBRARY, ...plainObject('context', given.context, 'invalid_event') }
-      : { library: LIBRARY };
+    if (isGiven(given.context)) {
+      wire.context = { library: LIBRARY, ...plainObject('context', given.context, 'invalid_event') };
+    } else if (this.#isShown) {
+      wire.context = { library: LIBRARY };
+    }
     return wire;
   }
 
@@ -157,6 +174,42 @@ class EventWriter {
     wire.traits = isGiven(given.traits) ? plainObject('traits', given.traits, 'invalid_traits') : {};
     this.#stamp(wire, given);
     return wire;
+  }
+
+  /**
+   * Return what `track` or `identify` made of `given` as JSON text; throws a SayticsError if a value
+   * has no JSON form.
+   */
+  encode(wire, given) {
+    const isPlain = wire.event !== undefined && wire.context === undefined && !this.#isShown;
+    return checkedText(wire, () => (isPlain ? this.#plainText(wire, given) : JSON.stringify(wire)));
+  }
+
+  /**
+   * Return what JSON.stringify makes of an event with the library's context: put together from texts
+   * known before and the program's own values, which takes two thirds of the time.
+   */
+  #plainText(wire, given) {
+    let text = `{"event":${this.#nameText(wire.event)}`;
+    if (wire.userId !== undefined) text += `,"userId":${JSON.stringify(wire.userId)}`;
+    if (wire.anonymousId !== undefined) text += `,"anonymousId":${JSON.stringify(wire.anonymousId)}`;
+    // Undefined where a `toJSON` returns that.
+    const properties = JSON.stringify(wire.properties);
+    if (properties !== undefined) text += `,"properties":${properties}`;
+    const { timestamp, messageId } = wire;
+    // Those made here hold nothing to be escaped.
+    text += `,"timestamp":${isGiven(given.timestamp) ? JSON.stringify(timestamp) : `"${timestamp}"`}`;
+    text += `,"messageId":${isGiven(given.messageId) ? JSON.stringify(messageId) : `"${messageId}"`}`;
+    return text + LIBRARY_CONTEXT;
+  }
+
+  #nameText(name) {
+    let text = this.#knownNames.get(name);
+    if (text === undefined) {
+      text = JSON.stringify(name);
+      if (this.#knownNames.size < KNOWN_NAMES_MAX) this.#knownNames.set(name, text);
+    }
+    return text;
   }
 
   #stamp(wire, given) {
@@ -177,11 +230,11 @@ class EventWriter {
   }
 }
 
-/** Return one event as JSON text; throws a SayticsError if a value has no JSON form. */
-function encode(wire) {
+/** Return the JSON text that `write` makes of an event, or throw the SayticsError that says why not. */
+function checkedText(wire, write) {
   let text;
   try {
-    text = JSON.stringify(wire);
+    text = write();
   } catch (problem) {
     // A bigint, a value that contains itself, or a toJSON that threw.
     throw new SayticsError('invalid_event', `A value has no JSON form: ${firstLine(problem)}`);
@@ -296,12 +349,12 @@ function firstLine(problem) {
   return String(problem?.message ?? problem).split('\n', 1)[0];
 }
 
-module.exports = { EventWriter, encode };
+module.exports = { EventWriter };
 });
 
 define('./client.js', (exports, module, require) => {
 const { SayticsError } = require('./errors.js');
-const { EventWriter, encode } = require('./event.js');
+const { EventWriter } = require('./event.js');
 
 // How long `flush` and `shutdown` wait unless told otherwise.
 const DEFAULT_TIMEOUT_S = 10;
@@ -319,12 +372,13 @@ class Client {
   #options;
   #reporter;
   #sender;
-  #writer = new EventWriter();
+  #writer;
 
   constructor(options, reporter, sender) {
     this.#options = options;
     this.#reporter = reporter;
     this.#sender = sender;
+    this.#writer = new EventWriter(options.beforeSend !== undefined);
   }
 
   /** Queue one event: `event` and one of `userId` and `anonymousId` are required. */
@@ -362,8 +416,9 @@ class Client {
     try {
       const wire = this.#filtered(this.#writer[kind](given));
       if (wire === undefined) return;
-      const problem = this.#sender.put(encode(wire));
-      if (problem !== undefined) this.#reporter.lost(problem, [wire]);
+      const text = this.#writer.encode(wire, given);
+      const problem = this.#sender.put(text);
+      if (problem !== undefined) this.#reporter.lost(problem, [JSON.parse(text)]);
     } catch (problem) {
       // The border to the host: no value it passes, and no bug of ours, may throw into it.
       this.#reject(problem, given);

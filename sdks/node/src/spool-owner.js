@@ -72,18 +72,23 @@ function ownStart() {
 
 /** Return when a process started, in ticks since boot; 0 if unknown, undefined if it is dead. */
 function startOf(pid) {
-  if (pid <= 0) return undefined;
-  try {
-    process.kill(pid, 0);
-  } catch (problem) {
-    if (problem.code === 'ESRCH') return undefined; // else it lives and is somebody else's
-  }
+  if (pid <= 0 || !isThere(pid)) return undefined;
   const stat = quietly(() => fs.readFileSync(`/proc/${pid}/stat`, 'latin1'));
-  if (stat === '') return 0;
+  // It may have ended since it was asked for; else the system does not show it.
+  if (stat === '') return isThere(pid) ? 0 : undefined;
   // The second field is the command in parentheses and may hold anything, spaces included.
   const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
   // A zombie has ended; only its parent has not asked how.
   return ['Z', 'X'].includes(fields[0]) ? undefined : Number(fields[19]);
+}
+
+function isThere(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (problem) {
+    return problem.code !== 'ESRCH'; // else it lives and is somebody else's
+  }
 }
 
 function quietly(read) {

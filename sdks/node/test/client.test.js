@@ -43,6 +43,27 @@ test('later changes do not reach the event', async () => {
   assert.deepEqual(server.events()[0].properties, { items: [1] });
 });
 
+test('an event is the same text whether or not somebody sees it before', async () => {
+  const sent = async (options) => {
+    server.requests = [];
+    const saytics = client(options);
+    for (const event of [
+      EVENT,
+      { event: 'Käufe "🛒"\n', anonymousId: 'a\\b', properties: { '"': [undefined, () => {}, 1n === 1n] } },
+      { ...EVENT, properties: { toJSON() {} } },
+      { ...EVENT, properties: { left: undefined }, timestamp: '"yesterday"', messageId: '"\u0001' },
+      { ...EVENT, anonymousId: 'both', timestamp: new Date(0), context: { locale: 'de' } },
+    ]) {
+      saytics.track({ timestamp: '2024-01-15T10:30:00Z', messageId: 'm', ...event });
+    }
+    await saytics.shutdown();
+    return server.requests.map(({ raw }) => raw.toString());
+  };
+  const plain = await sent({ gzip: false });
+  assert.deepEqual(plain, await sent({ gzip: false, beforeSend: (event) => event }));
+  assert.equal(JSON.parse(plain[0]).events.length, 5);
+});
+
 test('a Date is sent in UTC, as timestamp and as a value', async () => {
   const saytics = client();
   const moment = new Date('2024-01-15T12:30:00+02:00');

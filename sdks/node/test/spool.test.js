@@ -315,6 +315,20 @@ test('an owner lives that runs, or that was seen within the hour where it cannot
   }
 });
 
+test('an owner that ends while it is looked at is dead, one that is hidden lives', (t) => {
+  const own = parseName(ownName('0'.repeat(32)));
+  const gone = { ...own, pid: 2 ** 22 + 1 };
+  for (const [answers, expected] of [[['there', 'gone'], false], [['there', 'there'], true]]) {
+    const left = [...answers];
+    const kill = t.mock.method(process, 'kill', () => {
+      if (left.shift() === 'gone') throw Object.assign(new Error('gone'), { code: 'ESRCH' });
+    });
+    assert.equal(isOwnerAlive(gone, Date.now()), expected, answers.join());
+    kill.mock.restore();
+    assert.deepEqual(left, []);
+  }
+});
+
 test('the name of a file names a living owner of this machine', () => {
   const owner = parseName(ownName('0'.repeat(32)));
   const stat = fs.readFileSync(`/proc/${process.pid}/stat`, 'utf8').split(' ');

@@ -95,22 +95,27 @@ def machine() -> str:
 
 def _start_of(pid: int) -> int | None:
     """Return when a living process started, in ticks since boot; 0 if unknown, None if dead."""
-    if pid <= 0:
+    if pid <= 0 or not _is_there(pid):
         return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except (OSError, OverflowError):
-        pass  # it lives and is somebody else's
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")
     except OSError:
-        return 0
+        # It may have ended since it was asked for; else the system does not show it.
+        return 0 if _is_there(pid) else None
     # The second field is the command in parentheses and may hold anything, spaces included.
     fields = stat.rpartition(")")[2].split()
     # A zombie has ended; only its parent has not asked how.
     return None if fields[0] in ("Z", "X") else int(fields[19])
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass  # it lives and is somebody else's
+    return True
 
 
 def line(document: bytes) -> bytes:
