@@ -23,7 +23,7 @@ from rows import fresh_workspace_id, insert_history
 
 from oracle import cohorts as oracle
 from oracle.cohorts import Definition, World, event_holds
-from oracle.people import events_of, person_of
+from oracle.people import Households, events_of, person_of
 from saytics_server.query import reports
 from saytics_server.query.cohorts import persons_in
 from saytics_server.query.model import Frame
@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     zone: str
     now_ms: int
     as_of_ms: int | None
-    history: list[dict[str, Any]]
+    history: Households
     saved: dict[str, Definition]
     filters: list[Any]
     breakdown: str
@@ -158,11 +158,9 @@ def compare(store: Any, asked: Asked) -> None:
         workspace, asked.zone, 0, asked.now_ms, as_of_ms=asked.as_of_ms, cohorts=definitions
     )
     reader = Reader(store, frame)
-    known = [
-        item
-        for item in asked.history
-        if asked.as_of_ms is None or item["timestamp"] <= asked.as_of_ms
-    ]
+    known = asked.history.only(
+        lambda item: asked.as_of_ms is None or item["timestamp"] <= asked.as_of_ms
+    )
     saved = {name: bounded(one, asked.now_ms) for name, one in asked.saved.items()}
     world = World(known, saved, ZoneInfo(asked.zone), asked.now_ms)
     for name in NAMES:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from active_histories import (
+    BREAKDOWN_LIMIT,
     DAY_MS,
     Case,
     breakdown_of,
@@ -71,6 +72,7 @@ def parameters_of(question: Question) -> list[tuple[str, str]]:
         parameters.append(("event", question.event))
     if question.breakdown is not None:
         parameters.append(("breakdown", written(question.breakdown)))
+        parameters.append(("breakdown_limit", str(BREAKDOWN_LIMIT)))
     return parameters
 
 

@@ -6,8 +6,8 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from active_histories import Case, cases, households, quick, thorough
+from hypothesis import given
 from rows import fresh_workspace_id, insert_history
 
 from oracle.paths import Edge, Node, Question
@@ -37,8 +37,6 @@ FILTERS = {
     (("user", "plan"), "=", "pro"): "user.plan=pro",
     (("user", "a.b"), "!=", "free"): "user.a\\.b!=free",
 }
-# Drawn by a generator of its own: where each part is drawn by Hypothesis, most paths have one step.
-cases = st.builds(lambda seed: case_of(Random(seed)), st.integers(0, 2**48))
 
 
 def history_of(random: Random) -> list[dict[str, Any]]:
@@ -68,8 +66,8 @@ def history_of(random: Random) -> list[dict[str, Any]]:
     return history
 
 
-def case_of(random: Random) -> tuple[Question, list[dict[str, Any]]]:
-    history = history_of(random)
+def case_of(random: Random) -> Case:
+    history = households(random, lambda: history_of(random))
     times = [item["timestamp"] for item in history]
     from_ms, to_ms = sorted(random.choices(times, k=2))
     if random.random() < 0.7:
@@ -165,20 +163,17 @@ def compare(store: Any, question: Question, history: list[Any], most: int) -> No
         assert shown == [[node_id(node) for node in path] for path in in_time]
 
 
-checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-
-
-@settings(derandomize=True, max_examples=25, deadline=None, suppress_health_check=checks)
-@given(case=cases)
+@quick
+@given(case=cases(case_of))
 def test_paths_are_those_of_the_oracle(store, case):
     """Nodes, edges, the persons behind them and each person's explanation are the definition's."""
     compare(store, *case, most=1)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
-@settings(derandomize=True, max_examples=120, deadline=None, suppress_health_check=checks)
-@given(case=cases)
+@pytest.mark.timeout(600)
+@thorough
+@given(case=cases(case_of))
 def test_paths_are_those_of_the_oracle_in_many_histories(store, case):
     """The same over hundreds of histories."""
     compare(store, *case, most=2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from active_histories import (
+    BREAKDOWN_LIMIT,
     DAY_MS,
     Case,
     breakdown_of,
@@ -83,6 +84,7 @@ def document_of(question: Question) -> dict[str, Any]:
         document[name] = getattr(question, name)
     if question.breakdown is not None:
         document["breakdown"] = written(question.breakdown)
+        document["breakdown_limit"] = BREAKDOWN_LIMIT
     return document
 
 
