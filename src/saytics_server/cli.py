@@ -70,6 +70,32 @@ def check(data_dir: str | None) -> None:
     _tell_findings(findings(config.load(data_dir=data_dir)))
 
 
+@cli.command()
+@click.argument("destination", type=click.Path(path_type=Path))
+@click.option("--since", type=click.Path(path_type=Path), help="An earlier backup to share with.")
+@_DATA_DIR
+def backup(destination: Path, since: Path | None, data_dir: str | None) -> None:
+    """Copy everything as it is now to a new folder, while the server runs or not."""
+    from saytics_server.backup_command import make_backup  # noqa: PLC0415 - loads the engine
+    from saytics_server.orders import BackupOrder  # noqa: PLC0415
+
+    order = BackupOrder(str(destination.absolute()), str(since.absolute()) if since else None)
+    _show(make_backup(config.load(data_dir=data_dir), order))
+
+
+@cli.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@_DATA_DIR
+def restore(source: Path, data_dir: str | None) -> None:
+    """Make a data directory from a backup, and check it."""
+    from saytics_server.backup_command import restore_backup  # noqa: PLC0415 - loads the engine
+    from saytics_server.check import findings  # noqa: PLC0415 - loads the engine
+
+    settings = config.load(data_dir=data_dir)
+    _show(restore_backup(settings, source.absolute()))
+    _tell_findings(findings(settings))
+
+
 @cli.group()
 def workspaces() -> None:
     """List and change workspaces."""
@@ -155,7 +181,10 @@ def _tell(data_dir: str | None, command: Any) -> None:
     """Have a command carried out, by the running server if there is one; print the answer."""
     from saytics_server.commands import carry_out  # noqa: PLC0415
 
-    answer = carry_out(config.load(data_dir=data_dir), command)
+    _show(carry_out(config.load(data_dir=data_dir), command))
+
+
+def _show(answer: Any) -> None:
     click.echo(msgspec.json.format(msgspec.json.encode(answer)).decode())
 
 

@@ -6,6 +6,7 @@ are HTTP with JSON, by the same libraries as everything else.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -18,7 +19,7 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from saytics_server import api
@@ -26,7 +27,11 @@ from saytics_server.accounts import Accounts
 from saytics_server.administration import Command, administer
 from saytics_server.errors import Failure, Refused
 from saytics_server.log import Log
+from saytics_server.orders import Report, Works
 from saytics_server.store.loader import Loader
+
+# How often whoever waits for a work is told how far it is.
+PROGRESS_INTERVAL_S = 0.2
 
 _SOCKET = "control.sock"
 _decode_command = msgspec.json.Decoder(Command).decode
@@ -35,8 +40,12 @@ _decode_command = msgspec.json.Decoder(Command).decode
 class Control:
     """The server's side."""
 
-    def __init__(self, accounts: Accounts, loader: Loader, log: Log, address: str) -> None:
+    def __init__(
+        self, accounts: Accounts, loader: Loader, log: Log, address: str, works: Works
+    ) -> None:
         self._accounts = accounts
+        self._works = works
+        self._under_way: set[str] = set()
         self._loader = loader
         self._log = log
         self._address = address
@@ -47,6 +56,7 @@ class Control:
             routes=[
                 Route("/status", self._status, methods=["GET"]),
                 Route("/administer", self._administer, methods=["POST"]),
+                Route("/work/{name}", self._work, methods=["POST"]),
             ],
             exception_handlers={Refused: api.refused},
         )
@@ -63,6 +73,32 @@ class Control:
     async def _administer(self, request: Request) -> Response:
         command = _decode_command(await request.body())
         return api.answer(await run_in_threadpool(administer, self._accounts, command))
+
+    async def _work(self, request: Request) -> Response:
+        """Answer with a line of JSON now and then while an order is carried out, and at its end."""
+        name, body = request.path_params["name"], await request.body()
+        lines = (msgspec.json.encode(line) + b"\n" async for line in self._carry_out(name, body))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    async def _carry_out(self, name: str, body: bytes) -> AsyncIterator[dict[str, Any]]:
+        if name in self._under_way:
+            yield _failed(Failure(f"the {name}", "another one is under way", "Wait for its end."))
+            return
+        progress = _Progress()
+        self._under_way.add(name)
+        work = asyncio.create_task(asyncio.to_thread(self._works[name], body, progress.note))
+        work.add_done_callback(lambda _: self._under_way.discard(name))
+        try:
+            while not (await asyncio.wait({work}, timeout=PROGRESS_INTERVAL_S))[0]:
+                yield {"done": progress.done, "total": progress.total}
+            yield {"result": work.result()}
+        except Failure as failure:
+            yield _failed(failure)
+        except Refused as refused:
+            yield _failed(Failure(f"the {name}", refused.rejection.message.rstrip("."), ""))
+        finally:
+            # Whoever asked is gone, or the server stops.
+            progress.is_wanted = False
 
     @contextlib.asynccontextmanager
     async def listening(self, data_dir: Path) -> AsyncIterator[socket.socket]:
@@ -82,6 +118,28 @@ class Control:
         finally:
             listening.close()
             (data_dir / _SOCKET).unlink(missing_ok=True)
+
+
+class _NotWanted(Exception):  # noqa: N818 - ends a work that nobody waits for any more
+    pass
+
+
+class _Progress:
+    """How far a work in another thread is."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.total = 0
+        self.is_wanted = True
+
+    def note(self, done: int, total: int) -> None:
+        if not self.is_wanted:
+            raise _NotWanted
+        self.done, self.total = done, total
+
+
+def _failed(failure: Failure) -> dict[str, Any]:
+    return {"error": [failure.operation, failure.cause, failure.hint]}
 
 
 @contextlib.contextmanager
@@ -105,6 +163,26 @@ def client(data_dir: Path) -> Iterator[httpx.Client | None]:
 def administered(opened: httpx.Client, command: Command) -> Any:
     """Have the running server carry a command out; return its answer. Raises Failure."""
     return decoded(opened.post("/administer", content=msgspec.json.encode(command)))
+
+
+def worked(
+    opened: httpx.Client, name: str, order: msgspec.Struct, report: Report
+) -> dict[str, Any]:
+    """Have the running server carry an order out, told how far it is. Raises Failure."""
+    content = msgspec.json.encode(order)
+    with (
+        contextlib.suppress(httpx.RemoteProtocolError, httpx.ReadError),
+        opened.stream("POST", f"/work/{name}", content=content, timeout=None) as response,
+    ):
+        for line in response.iter_lines():
+            said: dict[str, Any] = msgspec.json.decode(line)
+            if "error" in said:
+                raise Failure(*said["error"])
+            if "result" in said:
+                result: dict[str, Any] = said["result"]
+                return result
+            report(said["done"], said["total"])
+    raise Failure(f"the {name}", "the server ended before it was done", "Start it and try again.")
 
 
 def decoded(response: httpx.Response) -> Any:

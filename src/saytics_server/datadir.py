@@ -65,6 +65,8 @@ def open_data_dir(path: Path) -> DataDir:
         _take(lock, path)
         _check_format(path)
         _empty_tmp(path / "tmp")
+        # Parts that a backup held when it was killed.
+        shutil.rmtree(path / "store" / "shadow", ignore_errors=True)
     except BaseException:
         os.close(lock)
         raise

@@ -24,6 +24,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -33,6 +34,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from saytics_server import api, collect, sdk_packages
 from saytics_server.accounts import Accounts, Bootstrap, bootstrap
+from saytics_server.backup import back_up
 from saytics_server.clock import Clock, SystemClock
 from saytics_server.collect import Collector, Receive, Scope, Send
 from saytics_server.config import Config
@@ -43,6 +45,7 @@ from saytics_server.datadir import DataDir, open_data_dir
 from saytics_server.errors import Failure, Refused
 from saytics_server.live import Live
 from saytics_server.log import Log, LogSettings
+from saytics_server.orders import BackupOrder, Report, Works
 from saytics_server.protocol import HttpProtocol
 from saytics_server.questions import Questions
 from saytics_server.store import Store
@@ -109,6 +112,23 @@ class Parts:
             undo.pop_all()
         self.loader.start()
 
+    def back_up(self, order: bytes, report: Report) -> dict[str, Any]:
+        """Copy the data directory while it is in use. Raises Failure."""
+        if self.config.store_url:
+            raise Failure(
+                "backing up",
+                "the store is a ClickHouse server of its own",
+                "Back it up with its own tools, and the data directory while this server is down.",
+            )
+        return back_up(
+            self.data_dir.path,
+            self.store,
+            self.loader.paused,
+            order=msgspec.json.decode(order, type=BackupOrder),
+            now_ms=self.clock.now_ms(),
+            report=report,
+        )
+
     def close(self) -> None:
         """Close in the reverse order; what is in the log is loaded by the next start."""
         self.loader.stop()
@@ -168,7 +188,9 @@ class Server:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self.stop)
-        control = Control(self.parts.accounts, self.parts.loader, self.parts.log, self.address)
+        parts = self.parts
+        works: Works = {"backup": parts.back_up}
+        control = Control(parts.accounts, parts.loader, parts.log, self.address, works)
         async with control.listening(self.parts.data_dir.path) as control_socket:
             self._servers = [
                 _Uvicorn(_uvicorn_config(self._application(), self.config)),

@@ -14,7 +14,15 @@ import msgspec
 from saytics_server.clock import Clock
 from saytics_server.event import Row
 from saytics_server.log.ids import IdFilters, Tail, key_of
-from saytics_server.log.records import Dropped, Record, connect, decode_rows, open_file, read_meta
+from saytics_server.log.records import (
+    Dropped,
+    Record,
+    connect,
+    decode_rows,
+    open_file,
+    positions_after,
+    read_meta,
+)
 from saytics_server.log.writer import (
     AppendResult,
     LogBusyError,
@@ -101,13 +109,14 @@ class Log:
             filters, covered = loaded
         tail = Tail()
         _replay(connection, filters, covered, tail, stored)
+        last = max(_last_position(connection), stored, highest)
         writer = Writer(
             connection,
             folder=folder,
             clock=clock,
             filters=filters,
             tail=tail,
-            next_position=max(_last_position(connection), stored, highest) + 1,
+            next_position=max(last, positions_after(connection)) + 1,
             stored_position=stored,
             covered_position=covered,
             find_stored=find_stored,
@@ -115,6 +124,7 @@ class Log:
             usage=_usage(connection),
             observers=observers,
         )
+        writer.last_position = last
         log = cls(folder, connection, writer, settings)
         writer.start()
         log._trimmer.start()

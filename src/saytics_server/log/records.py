@@ -119,6 +119,21 @@ def open_file(path: Path, now_ms: int) -> sqlite3.Connection:
     return connection
 
 
+def skip_positions(connection: sqlite3.Connection, position: int) -> None:
+    """Have positions go on beyond one, durably. For a log that an older copy replaced."""
+    connection.execute(
+        "INSERT INTO meta VALUES ('positions_after', ?)"
+        " ON CONFLICT DO UPDATE SET value = max(value, excluded.value)",
+        (position,),
+    )
+
+
+def positions_after(connection: sqlite3.Connection) -> int:
+    """Return the position beyond which positions go on, 0 if nothing was skipped."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'positions_after'").fetchone()
+    return int(row[0]) if row else 0
+
+
 def _has_tables(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone() is not None
 

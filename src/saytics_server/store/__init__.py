@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import re
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,9 @@ _SESSION = {
     # A block whose view a crash cut off is known in its table, and not yet in the view's.
     "deduplicate_blocks_in_dependent_materialized_views": 1,
 }
+
+# Below the store's folder `shadow`, which every start empties.
+_FROZEN = "backup"
 
 _SHORTER = "Ask for a shorter range."
 
@@ -332,6 +336,20 @@ class Store:
         ).result_rows
         faulty = [(part.part_path, part.message, False) for part in checked if not part.is_passed]
         return faulty + [(str(row[0]), "the engine has put it aside", True) for row in detached]
+
+    def freeze(self) -> Path:
+        """Hold all parts as they are now, by hard links; return the folder they are in.
+
+        On the loader's thread or while it is held. `unfreeze` lets go of them.
+        """
+        self.unfreeze()
+        for table in TABLES:
+            self._writer.command(f"ALTER TABLE {table} FREEZE WITH NAME '{_FROZEN}'")
+        return self._path / "shadow" / _FROZEN
+
+    def unfreeze(self) -> None:
+        """Let go of what `freeze` holds. From any thread."""
+        shutil.rmtree(self._path / "shadow" / _FROZEN, ignore_errors=True)
 
     def table_names(self) -> set[str]:
         """Return the names of the tables there are. On the loader's thread or where none runs."""

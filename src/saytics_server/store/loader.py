@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -48,6 +49,9 @@ class Loader:
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self.loaded_position, self._planned = log.reader("store")
         self.changed = threading.Condition()
+        self._may_load = threading.Event()
+        self._may_load.set()
+        self._loading = threading.Lock()
         # Beyond the checkpoint the store may hold some of a block that a crash cut short, or much
         # more where the log lost its end: up to there, what is stored already is left out.
         self._stored_through = store.highest_position(self.loaded_position)
@@ -68,10 +72,22 @@ class Loader:
         with self.changed:
             return self.changed.wait_for(lambda: self.loaded_position >= position, timeout_s)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold the loader between two blocks while the context lasts. One caller at a time."""
+        self._may_load.clear()
+        try:
+            with self._loading:
+                yield
+        finally:
+            self._may_load.set()
+
     def _run(self) -> None:
         while True:
+            self._may_load.wait()
             try:
-                self.load_block()
+                with self._loading:
+                    self.load_block()
             except StoreRefusedError as error:
                 logger.error("block not loaded, will retry: %s", error)  # noqa: TRY400
                 if self._stopping.wait(RETRY_INTERVAL_S):
