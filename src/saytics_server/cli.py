@@ -96,6 +96,36 @@ def restore(source: Path, data_dir: str | None) -> None:
     _tell_findings(findings(settings))
 
 
+@cli.command()
+@click.option("--format", type=click.Choice(["parquet", "jsonl", "csv"]), default="parquet")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the files.")
+@click.option("--from", "from_", help="First day or time of events, as in the API.")
+@click.option("--to", help="Last day or time of events, as in the API.")
+@click.option("--workspace", help="Only this one.")
+@_DATA_DIR
+def export(out: Path, data_dir: str | None, **asked: Any) -> None:
+    """Write events, identify calls and persons to files; given again, go on where it ended."""
+    from saytics_server.orders import ExportOrder  # noqa: PLC0415
+    from saytics_server.transfer_command import make_export  # noqa: PLC0415 - loads the engine
+
+    order = ExportOrder(str(out.absolute()), **asked)
+    _show(make_export(config.load(data_dir=data_dir), order))
+
+
+@cli.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--workspace", required=True, help="Where they go to.")
+@_DATA_DIR
+def import_(files: tuple[Path, ...], workspace: str, data_dir: str | None) -> None:
+    """Send events and identify calls of exported JSONL files; what is there counts once."""
+    from saytics_server.transfer_command import import_files  # noqa: PLC0415 - loads the engine
+
+    told = import_files(config.load(data_dir=data_dir), files, workspace)
+    _show(told)
+    if told["rejected"]:
+        sys.exit(1)
+
+
 @cli.group()
 def workspaces() -> None:
     """List and change workspaces."""

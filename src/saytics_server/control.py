@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -29,6 +30,8 @@ from saytics_server.errors import Failure, Refused
 from saytics_server.log import Log
 from saytics_server.orders import Report, Works
 from saytics_server.store.loader import Loader
+
+logger = logging.getLogger("saytics.control")
 
 # How often whoever waits for a work is told how far it is.
 PROGRESS_INTERVAL_S = 0.2
@@ -96,6 +99,10 @@ class Control:
             yield _failed(failure)
         except Refused as refused:
             yield _failed(Failure(f"the {name}", refused.rejection.message.rstrip("."), ""))
+        except Exception:
+            # A bug in the work must be told to whoever waits, not only end the answer.
+            logger.exception("the %s failed", name)
+            yield _failed(Failure(f"the {name}", "it failed", "The server's output says why."))
         finally:
             # Whoever asked is gone, or the server stops.
             progress.is_wanted = False

@@ -7,14 +7,11 @@ may have the directory open; they pass the same log format, id filters and loade
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import httpx
-import msgspec
 from tqdm import tqdm
 
 from saytics_server import control
@@ -24,7 +21,8 @@ from saytics_server.config import Config
 from saytics_server.demo import DemoPlan, generate_rows, run_demo
 from saytics_server.errors import Failure
 from saytics_server.log import LogBusyError
-from saytics_server.server import Parts, Server
+from saytics_server.running import post_batch, server_of
+from saytics_server.server import Parts
 
 # Above this, HTTP is the slower part by far: two million events take about a minute through it.
 OVER_HTTP_EVENTS_MAX = 2_000_000
@@ -40,7 +38,7 @@ def load_demo(config: Config, plan: DemoPlan, say: Callable[[str], None]) -> Non
     if plan.events > OVER_HTTP_EVENTS_MAX:
         _load_directly(config, plan, say)
         return
-    with _server_of(config) as (commands, is_temporary):
+    with server_of(config) as (commands, is_temporary):
         workspace = control.administered(
             commands, CreateWorkspace(_NAME, key_name="demo", demo=True)
         )
@@ -55,30 +53,6 @@ def load_demo(config: Config, plan: DemoPlan, say: Callable[[str], None]) -> Non
     say(f"  secret key  {workspace['secret_key']}")
 
 
-@contextmanager
-def _server_of(config: Config) -> Iterator[tuple[httpx.Client, bool]]:
-    """Yield commands to the server that has the directory open, or to one started for now.
-
-    The second value tells whether it ends with the context.
-    """
-    if config.data_dir.is_dir():
-        with control.client(config.data_dir) as running:
-            if running is not None:
-                yield running, False
-                return
-    server = Server(msgspec.structs.replace(config, listen="127.0.0.1:0"))
-    thread = threading.Thread(target=server.run, name="server")
-    thread.start()
-    try:
-        server.started.wait()
-        with control.client(config.data_dir) as commands:
-            assert commands is not None
-            yield commands, True
-    finally:
-        server.stop()
-        thread.join()
-
-
 def _send(address: str, secret_key: str, plan: DemoPlan) -> None:
     headers = {"Authorization": f"Bearer {secret_key}", "Content-Type": "application/json"}
     with (
@@ -89,16 +63,9 @@ def _send(address: str, secret_key: str, plan: DemoPlan) -> None:
 
 
 def _post(client: httpx.Client, body: bytes) -> None:
-    """Send a batch; the same messageIds make it safe to try again."""
-    while True:
-        response = client.post("/v1/events/batch", content=body)
-        if response.status_code == httpx.codes.SERVICE_UNAVAILABLE:
-            time.sleep(float(response.headers.get("Retry-After", "1")))
-            continue
-        answer = response.json()
-        if response.is_error or "rejected" in answer:
-            raise Failure("sending the demo", str(answer)[:500], "This is a bug; please report it.")
-        return
+    answer = post_batch(client, body)
+    if "error" in answer or "rejected" in answer:
+        raise Failure("sending the demo", str(answer)[:500], "This is a bug; please report it.")
 
 
 def _wait_until_loaded(commands: httpx.Client) -> None:

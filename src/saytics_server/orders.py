@@ -7,7 +7,7 @@ another folder than whoever asks.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -20,6 +20,19 @@ class BackupOrder(msgspec.Struct, frozen=True):
 
     destination: str
     since: str | None = None
+
+
+class ExportOrder(msgspec.Struct, frozen=True):
+    """Write events, identify calls and persons to files in `destination`.
+
+    `from_` and `to` bound the times of events and calls, as in the API; without `workspace`, all.
+    """
+
+    destination: str
+    format: Literal["parquet", "jsonl", "csv"]
+    from_: str | None = None
+    to: str | None = None
+    workspace: str | None = None
 
 
 # Carries out an order, given as JSON, and returns the answer.

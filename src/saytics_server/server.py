@@ -43,9 +43,10 @@ from saytics_server.dashboard import DashboardContext
 from saytics_server.dashboard import routes as dashboard_routes
 from saytics_server.datadir import DataDir, open_data_dir
 from saytics_server.errors import Failure, Refused
+from saytics_server.export import export
 from saytics_server.live import Live
 from saytics_server.log import Log, LogSettings
-from saytics_server.orders import BackupOrder, Report, Works
+from saytics_server.orders import BackupOrder, ExportOrder, Report, Works
 from saytics_server.protocol import HttpProtocol
 from saytics_server.questions import Questions
 from saytics_server.store import Store
@@ -129,6 +130,11 @@ class Parts:
             report=report,
         )
 
+    def export(self, order: bytes, report: Report) -> dict[str, Any]:
+        """Write what is stored to files. Raises Failure."""
+        decoded = msgspec.json.decode(order, type=ExportOrder)
+        return export(self.store, self.accounts, decoded, self.loader.loaded_position, report)
+
     def close(self) -> None:
         """Close in the reverse order; what is in the log is loaded by the next start."""
         self.loader.stop()
@@ -189,7 +195,7 @@ class Server:
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._loop.add_signal_handler(number, self.stop)
         parts = self.parts
-        works: Works = {"backup": parts.back_up}
+        works: Works = {"backup": parts.back_up, "export": parts.export}
         control = Control(parts.accounts, parts.loader, parts.log, self.address, works)
         async with control.listening(self.parts.data_dir.path) as control_socket:
             self._servers = [

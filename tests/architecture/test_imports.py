@@ -54,6 +54,21 @@ ALLOWED: dict[str, set[str]] = {
     "commands": {"accounts", "administration", "control", "datadir"},
     "check": {"accounts", "datadir", "log", "store"},
     "demo": {"event"},
+    "export_files": {"query"},
+    "export": {"accounts", "event", "export_files", "orders", "people", "query", "sql", "store"},
+    "running": {"control", "server"},
+    "transfer_command": {
+        "accounts",
+        "administration",
+        "backup_command",
+        "control",
+        "datadir",
+        "export",
+        "log",
+        "orders",
+        "running",
+        "store",
+    },
     "server": {
         "accounts",
         "api",
@@ -62,6 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         "control",
         "dashboard",
         "datadir",
+        "export",
         "live",
         "log",
         "orders",
@@ -71,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
         "store",
         "store.loader",
     },
-    "demo_command": {"administration", "control", "demo", "log", "server"},
+    "demo_command": {"administration", "control", "demo", "log", "running", "server"},
     "cli": {
         "administration",
         "backup_command",
@@ -81,6 +97,7 @@ ALLOWED: dict[str, set[str]] = {
         "demo_command",
         "orders",
         "server",
+        "transfer_command",
     },
 }
 
