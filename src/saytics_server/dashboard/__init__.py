@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Route
 
-from saytics_server.dashboard import entry, home
+from saytics_server.accounts.permissions import Act
+from saytics_server.dashboard import entry, events, home
 from saytics_server.dashboard.assets import asset_route
 from saytics_server.dashboard.context import DashboardContext, Live
 from saytics_server.dashboard.render import Handler, MemberHandler, for_anyone, for_members
+from saytics_server.dashboard.visit import page
 
-__all__ = ["DashboardContext", "Live", "routes"]
+__all__ = ["MEMBERS", "DashboardContext", "Live", "routes"]
 
 _ANYONE: list[tuple[str, str, Handler]] = [
     ("GET", "/login", entry.show_login),
@@ -21,16 +23,21 @@ _ANYONE: list[tuple[str, str, Handler]] = [
     ("GET", "/setup", entry.show_set_up),
     ("POST", "/setup", entry.make_first_account),
 ]
-_MEMBERS: list[tuple[str, str, MemberHandler]] = [
-    ("POST", "/logout", entry.log_out),
-    ("GET", "/", home.show_home),
-    ("GET", "/home/events-per-day", home.show_events_per_day),
-    ("GET", "/home/active-users", home.show_active_users),
-    ("GET", "/home/top-events", home.show_top_events),
-    ("GET", "/home/arrivals", home.show_arrivals),
-    ("GET", "/home/first-event", home.show_first_event),
-    ("GET", "/home/event", home.show_event),
-    ("POST", "/keys", home.create_secret_key),
+# Method, path, handler, and what the visitor's role must allow.
+MEMBERS: list[tuple[str, str, MemberHandler, Act]] = [
+    ("POST", "/logout", entry.log_out, Act.OWN_ACCOUNT),
+    ("GET", "/", home.show_home, Act.VIEW),
+    ("GET", "/home/events-per-day", home.show_events_per_day, Act.VIEW),
+    ("GET", "/home/active-users", home.show_active_users, Act.VIEW),
+    ("GET", "/home/top-events", home.show_top_events, Act.VIEW),
+    ("GET", "/home/arrivals", home.show_arrivals, Act.VIEW),
+    ("GET", "/home/first-event", home.show_first_event, Act.VIEW),
+    ("GET", "/home/event", home.show_event, Act.VIEW),
+    ("POST", "/keys", home.create_secret_key, Act.MANAGE_KEYS),
+    ("GET", "/events", page(events.show_history), Act.VIEW),
+    ("GET", "/events/older", page(events.show_older), Act.VIEW),
+    ("GET", "/events/live", page(events.show_live), Act.VIEW),
+    ("GET", "/events/one", page(events.show_event), Act.VIEW),
 ]
 
 
@@ -42,8 +49,8 @@ def routes(context: DashboardContext) -> list[BaseRoute]:
             for method, path, handler in _ANYONE
         ),
         *(
-            Route(path, for_members(handler, context), methods=[method])
-            for method, path, handler in _MEMBERS
+            Route(path, for_members(handler, context, act), methods=[method])
+            for method, path, handler, act in MEMBERS
         ),
         asset_route(),
     ]
