@@ -211,6 +211,7 @@ class Server:
             live=parts.live,
             clock=self._clock,
             public_url=self._public_url,
+            unlink=self._unlink,
             python_package_path=sdk_packages.python_package_path(),
             secure_cookies=(config.public_url or "").startswith("https://"),
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Route
 
 from saytics_server.accounts.permissions import Act
-from saytics_server.dashboard import entry, events, home
+from saytics_server.dashboard import entry, events, home, persons
 from saytics_server.dashboard.assets import asset_route
 from saytics_server.dashboard.context import DashboardContext, Live
 from saytics_server.dashboard.render import Handler, MemberHandler, for_anyone, for_members
@@ -38,6 +38,10 @@ MEMBERS: list[tuple[str, str, MemberHandler, Act]] = [
     ("GET", "/events/older", page(events.show_older), Act.VIEW),
     ("GET", "/events/live", page(events.show_live), Act.VIEW),
     ("GET", "/events/one", page(events.show_event), Act.VIEW),
+    ("GET", "/persons", page(persons.show_persons), Act.VIEW),
+    ("GET", "/persons/one", page(persons.show_person), Act.VIEW),
+    ("GET", "/persons/one/older", page(persons.show_older), Act.VIEW),
+    ("POST", "/persons/undo", persons.undo_link, Act.UNDO_LINKS),
 ]
 
 
