@@ -14,7 +14,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from saytics_server.accounts import Actor
 from saytics_server.accounts.permissions import Act
 from saytics_server.dashboard import arrivals, wording
 from saytics_server.dashboard.arrivals import ArrivalRow, Property
@@ -197,10 +196,9 @@ async def undo_link(request: Request, context: DashboardContext, member: Visitor
     )
     await run_in_threadpool(_require_link, visit, pair)
     await context.unlink(visit.workspace.id, pair.anonymousId, pair.userId)
-    account = member.account
     await run_in_threadpool(
         context.accounts.audit.add,
-        Actor(account.id, account.email),
+        visit.by,
         visit.workspace.id,
         "link.undone",
         f"{pair.anonymousId} is not {pair.userId}",

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from saytics_server.accounts import Workspace
+from saytics_server.accounts import Actor, Workspace
 from saytics_server.accounts.permissions import Act, allows
 from saytics_server.dashboard.context import DashboardContext
 from saytics_server.dashboard.render import MemberHandler, redirect
@@ -47,6 +47,11 @@ class Visit:
         """Return the workspace that is looked at."""
         return self._membership.workspace
 
+    @property
+    def by(self) -> Actor:
+        """Return who asks, as the audit log names them."""
+        return Actor(self.member.account.id, self.member.account.email)
+
     def may(self, act: Act) -> bool:
         """Tell whether the visitor's role here allows it."""
         return allows(self._membership.role, act)
@@ -65,8 +70,9 @@ class Visit:
 
     def address(self, path: str, **query: Any) -> str:
         """Return the address of a page of this workspace; what is empty is left out."""
-        given = {name: value for name, value in query.items() if value not in ("", None)}
-        return f"{path}?{urlencode({'workspace': self.workspace.slug, **given})}"
+        asked = {"workspace": self.workspace.slug, **query}
+        given = {name: value for name, value in asked.items() if value not in ("", None)}
+        return f"{path}?{urlencode(given)}"
 
     def to(self, path: str, **query: Any) -> Response:
         """Send the browser to a page of this workspace."""

@@ -109,6 +109,16 @@ async def visitor(request: Request, context: DashboardContext) -> Visitor:
     )
 
 
+def session_token(request: Request, context: DashboardContext) -> str:
+    """Return the token of the session that a request came with; '' without one."""
+    return request.cookies.get(_cookie_name("session", context), "")
+
+
+def browser_name(request: Request) -> str:
+    """Return what a browser calls itself, for the list of sessions."""
+    return request.headers.get("user-agent", "")
+
+
 def begin_session(response: Response, session: Session, context: DashboardContext) -> None:
     """Give the browser its new session."""
     assert session.token is not None, "only a session just made can be handed out"
