@@ -9,8 +9,8 @@ What the module needs of api.py comes in as a `Rim`, so that neither imports the
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -23,13 +23,13 @@ from starlette.types import Scope
 from saytics_server.accounts import Accounts
 from saytics_server.accounts.cohorts import Cohort
 from saytics_server.errors import Refused
-from saytics_server.query import cohorts, links, reports
+from saytics_server.query import links
 from saytics_server.query.document import read_document
 from saytics_server.query.model import Frame, Parameters
 from saytics_server.query.periods import utc_text
 from saytics_server.query.reading import Reader
-from saytics_server.query.reports import PERSONS_DEFAULT, PERSONS_MAX, Asked, PersonsDocument
-from saytics_server.sql import Sql
+from saytics_server.query.reports import PERSONS_DEFAULT, PERSONS_MAX, PersonsDocument
+from saytics_server.saved_cohorts import deleting, persons_of, saving
 from saytics_server.store import Store
 
 _ID_DIGITS_MAX = 18
@@ -96,7 +96,7 @@ class _SavedCohorts:
             frame.workspace_id,
             sent.name,
             sent.definition,
-            _saving(frame),
+            saving(frame),
         )
         return self._answered(made)
 
@@ -116,14 +116,14 @@ class _SavedCohorts:
             cohort_id,
             sent.name,
             sent.definition,
-            _saving(frame),
+            saving(frame),
         )
         return self._answered(changed)
 
     async def delete(self, request: Request) -> Response:
         frame = self._rim.asking(request)
         await run_in_threadpool(
-            self._accounts.cohorts.delete, frame.workspace_id, _id_in(request), _deleting(frame)
+            self._accounts.cohorts.delete, frame.workspace_id, _id_in(request), deleting(frame)
         )
         return self._rim.answer({"status": "ok"})
 
@@ -137,22 +137,14 @@ class _SavedCohorts:
         )
         cohort_id = _id_in(request)
         await run_in_threadpool(self._accounts.cohorts.get, frame.workspace_id, cohort_id)
-        asked = Asked(cast("reports.Report", _Membership()), str(cohort_id), frame)
 
         def read() -> dict[str, Any]:
-            return reports.persons(Reader(self._store, frame), asked, page)
+            return persons_of(Reader(self._store, frame), cohort_id, page)
 
         return await self._rim.found(request, read)
 
     def _answered(self, cohort: Cohort) -> Response:
         return self._rim.answer({"status": "ok", "cohort": _shown(cohort, whole=True)})
-
-
-class _Membership:
-    """A cohort as a report of one cell, so that its persons are paged as those of any cell."""
-
-    def persons(self, reader: Reader, cohort_id: str, _: Mapping[str, Any]) -> Sql:
-        return cohorts.persons_in(reader, cohort_id)
 
 
 def _shown(cohort: Cohort, *, whole: bool) -> dict[str, Any]:
@@ -170,30 +162,6 @@ def _id_in(request: Request) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS_MAX):
         raise Refused("not_found", "There is no cohort of this id.")
     return int(text)
-
-
-def _by_id(saved: Mapping[int, Cohort]) -> dict[str, cohorts.Saved]:
-    return {str(id_): cohorts.Saved(each.name, each.definition) for id_, each in saved.items()}
-
-
-def _saving(frame: Frame) -> Callable[[Mapping[int, Cohort], int], None]:
-    def check(after: Mapping[int, Cohort], cohort_id: int) -> None:
-        cohorts.check(_by_id(after), str(cohort_id), frame)
-
-    return check
-
-
-def _deleting(frame: Frame) -> Callable[[Mapping[int, Cohort], int], None]:
-    def check(before: Mapping[int, Cohort], cohort_id: int) -> None:
-        if users := cohorts.users_of(_by_id(before), str(cohort_id), frame):
-            names = ", ".join(f"`{name}`" for name in users)
-            raise Refused(
-                "invalid_parameter",
-                f"Cohorts are made of this one: {names}. Change or delete them first.",
-                field="id",
-            )
-
-    return check
 
 
 # --- links ----------------------------------------------------------------------------------------

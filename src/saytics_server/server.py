@@ -243,6 +243,7 @@ class Server:
             clock=self._clock,
             public_url=self._public_url,
             questions=self._questions,
+            unlink=self._unlink,
             python_package_path=sdk_packages.python_package_path(),
             secure_cookies=(config.public_url or "").startswith("https://"),
         )

@@ -181,7 +181,8 @@ def test_a_database_without_cohorts_gets_their_table(tmp_path, clock):
 
 def _take_back(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as file, file as connection:
-        connection.execute("DROP TABLE cohorts")
+        for later in ("cohorts", "invitations", "audit_log"):
+            connection.execute(f"DROP TABLE {later}")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
 
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from saytics_server.accounts import PLANS, Accounts
-from saytics_server.accounts.accounts import SESSION_EXTEND_AFTER_MS, SESSION_LIFE_MS
 from saytics_server.accounts.passwords import _NOBODYS_HASH, is_outdated
+from saytics_server.accounts.sessions import SESSION_EXTEND_AFTER_MS, SESSION_LIFE_MS
 from saytics_server.errors import Refused
 
 EMAIL, PASSWORD = "zoë@example.com", "correct horse battery"

@@ -8,13 +8,23 @@ by up to a minute.
 
 from saytics_server.accounts.accounts import Accounts, WorkspaceChanges
 from saytics_server.accounts.bootstrap import Bootstrap, bootstrap
-from saytics_server.accounts.model import PLANS, ROLES, Account, Key, Limits, Session, Workspace
+from saytics_server.accounts.model import (
+    PLANS,
+    ROLES,
+    Account,
+    Actor,
+    Key,
+    Limits,
+    Session,
+    Workspace,
+)
 
 __all__ = [
     "PLANS",
     "ROLES",
     "Account",
     "Accounts",
+    "Actor",
     "Bootstrap",
     "Key",
     "Limits",

@@ -8,7 +8,6 @@ and its return: whoever reads sees the old one whole or the new one whole, witho
 from __future__ import annotations
 
 import contextlib
-import hmac
 import math
 import os
 import threading
@@ -21,20 +20,27 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from saytics_server.accounts import keys, rows, rules, tables
+from saytics_server.accounts import audit, keys, members, rows, rules, sessions, tables
+from saytics_server.accounts.audit import Audit
 from saytics_server.accounts.cohorts import Cohorts
 from saytics_server.accounts.database import is_disk_full, open_database, write_transactions
-from saytics_server.accounts.model import ROLES, Account, Key, Limits, Session, Workspace
+from saytics_server.accounts.invitations import Invitations
+from saytics_server.accounts.members import Members
+from saytics_server.accounts.model import (
+    COMMAND,
+    ROLES,
+    Account,
+    Actor,
+    Key,
+    Limits,
+    Session,
+    Workspace,
+)
 from saytics_server.accounts.passwords import hash_password, is_outdated, verify_password
+from saytics_server.accounts.sessions import Sessions
 from saytics_server.accounts.throttle import LoginThrottle
 from saytics_server.clock import Clock
 from saytics_server.errors import Failure, Refused
-
-_DAY_MS = 86_400_000
-# Two weeks without a visit end a session.
-SESSION_LIFE_MS = 14 * _DAY_MS
-# A visit moves the end at most this often, so that reading pages does not write to disk.
-SESSION_EXTEND_AFTER_MS = 3_600_000
 
 SETUP_TOKEN_FILE = "setup-token"  # noqa: S105 - the file's name
 FIRST_WORKSPACE_NAME = "My workspace"
@@ -70,6 +76,10 @@ class Accounts:
         with engine.connect() as connection:
             self._directory = rows.read_directory(connection)
         self.cohorts = Cohorts(engine, self._change, clock)
+        self.members = Members(engine, self._change, clock)
+        self.invitations = Invitations(engine, self._change, clock, self._limits_of)
+        self.sessions = Sessions(engine, self._change, clock)
+        self.audit = Audit(engine, self._change, clock)
 
     @classmethod
     def open(cls, path: Path, clock: Clock, *, url: str | None = None) -> Accounts:
@@ -102,6 +112,9 @@ class Accounts:
                     raise Refused("storage_full") from error
                 raise
             self._directory = directory
+
+    def _limits_of(self, workspace_id: int) -> Limits:
+        return self._directory.workspaces[workspace_id].limits
 
     # Keys
 
@@ -145,13 +158,15 @@ class Accounts:
             for key in found
         ]
 
-    def create_key(
+    def create_key(  # noqa: PLR0913 - what there is to say of a key
         self,
         workspace_id: int,
         key_class: str,
         name: str,
         scope: str = "all",
+        *,
         full: str | None = None,
+        by: Actor = COMMAND,
     ) -> tuple[Key, str]:
         """Create a key, valid at once, and return it with its full text, once for secret keys.
 
@@ -176,20 +191,26 @@ class Accounts:
                 values | {"workspace_id": workspace_id, "created_at_ms": self._clock.now_ms()},
             )
             (key,) = rows.read_keys(connection, tables.keys.c.id == key_id)
+            about, now_ms = _named(key), self._clock.now_ms()
+            audit.record(connection, by, workspace_id, "key.created", about, now_ms=now_ms)
         return key, full
 
-    def revoke_key(self, key_id: int) -> None:
+    def revoke_key(self, key_id: int, by: Actor = COMMAND) -> None:
         """Make a key invalid before returning. Revoking again changes nothing.
 
         Raises Refused("not_found").
         """
         with self._change() as connection:
             _require_row(connection, tables.keys, id=key_id)
+            (key,) = rows.read_keys(connection, tables.keys.c.id == key_id)
+            if key.revoked_at_ms is not None:
+                return
+            now_ms = self._clock.now_ms()
             connection.execute(
-                sa.update(tables.keys)
-                .where(tables.keys.c.id == key_id, tables.keys.c.revoked_at_ms.is_(None))
-                .values(revoked_at_ms=self._clock.now_ms())
+                sa.update(tables.keys).filter_by(id=key_id).values(revoked_at_ms=now_ms)
             )
+            about = _named(key)
+            audit.record(connection, by, key.workspace_id, "key.revoked", about, now_ms=now_ms)
 
     # Workspaces
 
@@ -235,7 +256,9 @@ class Accounts:
             )
         return self._directory.workspaces[workspace_id]
 
-    def update_workspace(self, workspace_id: int, **changes: Unpack[WorkspaceChanges]) -> Workspace:
+    def update_workspace(
+        self, workspace_id: int, by: Actor = COMMAND, **changes: Unpack[WorkspaceChanges]
+    ) -> Workspace:
         """Change a workspace, for the very next request on.
 
         Raises Refused("invalid_parameter" | "not_found"); nothing is changed then.
@@ -246,9 +269,13 @@ class Accounts:
             current = self._directory.workspaces[workspace_id]
             if "slug" in changes and changes["slug"] != current.slug:
                 _require_free_slug(connection, changes["slug"])
-            if columns:
+            if about := _differences(current, changes):
                 connection.execute(
                     sa.update(tables.workspaces).filter_by(id=workspace_id).values(columns)
+                )
+                now_ms = self._clock.now_ms()
+                audit.record(
+                    connection, by, workspace_id, "workspace.changed", about, now_ms=now_ms
                 )
         return self._directory.workspaces[workspace_id]
 
@@ -387,13 +414,8 @@ class Accounts:
             _require_row(connection, tables.workspaces, id=workspace_id)
             _require_row(connection, tables.accounts, id=account_id)
             roles = rows.read_roles(connection, workspace_id)
-            limits = self._directory.workspaces[workspace_id].limits
-            is_full = limits.members_max is not None and len(roles) >= limits.members_max
-            if account_id not in roles and is_full:
-                raise _invalid("account", f"is more than the plan's {limits.members_max} members")
-            others = {role for other, role in roles.items() if other != account_id}
-            if roles.get(account_id) == "admin" and role != "admin" and "admin" not in others:
-                raise _invalid("role", "must stay admin: a workspace needs one")
+            members.require_room(roles, account_id, self._limits_of(workspace_id))
+            members.require_admin_left(roles, account_id, role)
             rows.put_member(connection, **member, role=role, now_ms=self._clock.now_ms())
 
     def add_every_admin(self, workspace_id: int) -> None:
@@ -421,13 +443,25 @@ class Accounts:
 
     # Sessions
 
-    def login(self, email: str, password: str, *, client_address: str = "") -> Session:
+    def login(
+        self, email: str, password: str, *, client_address: str = "", user_agent: str = ""
+    ) -> Session:
         """Begin a session for the right e-mail and password. Call from a worker thread.
 
-        `client_address` is the IP address that failures are counted for. Raises
+        `client_address` is the IP address that failures are counted for, `user_agent` what the
+        browser calls itself, for the list of sessions. Raises
         Refused("login_throttled"), and Refused("invalid_login") in the same words and after
         the same time whether or not the e-mail has an account.
         """
+        account = self._right_account(email, password, client_address)
+        if account is None:
+            raise Refused("invalid_login", _WRONG_LOGIN, field="password")
+        if is_outdated(account.password_hash):
+            self._replace_hash(account.id, hash_password(password))
+        return self.sessions.begin(account.id, user_agent)
+
+    def _right_account(self, email: str, password: str, client_address: str) -> sa.Row[Any] | None:
+        """Return the account whose password this is. Raises Refused("login_throttled")."""
         # Cut one past the limit: too long to be right, and cheap to handle.
         email = rules.compared_email(email[: rules.EMAIL_MAX_CHARACTERS + 1])
         password = password[: rules.PASSWORD_MAX_CHARACTERS + 1]
@@ -446,11 +480,9 @@ class Accounts:
             self._throttle.withdrawn(email, client_address)
             raise
         if account is None or not is_right:
-            raise Refused("invalid_login", _WRONG_LOGIN, field="password")
+            return None
         self._throttle.succeeded(email, client_address)
-        if is_outdated(account.password_hash):
-            self._replace_hash(account.id, hash_password(password))
-        return self._begin_session(account.id)
+        return account
 
     def _account_row(self, email: str) -> sa.Row[Any] | None:
         if rules.email_problem(email):
@@ -467,79 +499,39 @@ class Accounts:
                 .values(password_hash=password_hash)
             )
 
-    def _begin_session(self, account_id: int) -> Session:
-        token = keys.new_token()
-        now_ms = self._clock.now_ms()
-        row = {
-            "account_id": account_id,
-            "created_at_ms": now_ms,
-            "expires_at_ms": now_ms + SESSION_LIFE_MS,
-        }
-        with self._change() as connection:
-            connection.execute(
-                sa.delete(tables.sessions).where(tables.sessions.c.expires_at_ms <= now_ms)
-            )
-            stored = row | {"digest": keys.digest(token)}
-            connection.execute(sa.insert(tables.sessions).values(stored))
-        return Session(token=token, csrf_token=_csrf_token(token), **row)
-
     def session(self, token: str) -> tuple[Session, Account] | None:
         """Return the session with this token and whose it is; None if it ended or never was.
 
         Each visit moves its end two weeks away.
         """
-        now_ms = self._clock.now_ms()
-        stored, accounts = tables.sessions, tables.accounts
-        statement = (
-            sa.select(
-                stored.c.created_at_ms.label("begun_at_ms"),
-                stored.c.expires_at_ms,
-                accounts.c.id,
-                accounts.c.email,
-                accounts.c.created_at_ms,
-            )
-            .join_from(stored, accounts)
-            .where(stored.c.digest == keys.digest(token), stored.c.expires_at_ms > now_ms)
-        )
-        with self._engine.connect() as connection:
-            row = connection.execute(statement).one_or_none()
-        if row is None:
-            return None
-        session = Session(
-            token=None,
-            account_id=row.id,
-            csrf_token=_csrf_token(token),
-            created_at_ms=row.begun_at_ms,
-            expires_at_ms=self._extended(token, row.expires_at_ms, now_ms),
-        )
-        return session, Account(id=row.id, email=row.email, created_at_ms=row.created_at_ms)
-
-    def _extended(self, token: str, expires_at_ms: int, now_ms: int) -> int:
-        """Move a session's end if that is worth a write; return the end it has."""
-        later_ms = now_ms + SESSION_LIFE_MS
-        if later_ms - expires_at_ms < SESSION_EXTEND_AFTER_MS:
-            return expires_at_ms
-        try:
-            with self._change() as connection:
-                connection.execute(
-                    sa.update(tables.sessions)
-                    .filter_by(digest=keys.digest(token))
-                    .values(expires_at_ms=later_ms)
-                )
-        except Refused:
-            # A full disk must not keep people from reading.
-            return expires_at_ms
-        return later_ms
+        return self.sessions.find(token)
 
     def logout(self, token: str) -> None:
         """End a session before returning. An unknown token changes nothing."""
+        self.sessions.end(token)
+
+    def change_password(
+        self, account: Account, current: str, new: str, *, token: str, client_address: str = ""
+    ) -> None:
+        """Set a new password and end all other sessions than the one of `token`.
+
+        Wrong tries at `current` count as failed logins. Raises Refused("login_throttled"), and
+        Refused("invalid_parameter"), its field "current" or "password".
+        """
+        _require("password", rules.password_problem(new))
+        if self._right_account(account.email, current, client_address) is None:
+            raise _invalid("current", "is not your password")
+        password_hash = hash_password(new)
         with self._change() as connection:
-            connection.execute(sa.delete(tables.sessions).filter_by(digest=keys.digest(token)))
-
-
-def _csrf_token(token: str) -> str:
-    """Return the token that a session's forms carry. Derived, so there is nothing to store."""
-    return hmac.digest(token.encode("utf-8", "surrogatepass"), b"csrf", "sha256").hex()
+            connection.execute(
+                sa.update(tables.accounts)
+                .filter_by(id=account.id)
+                .values(password_hash=password_hash)
+            )
+            sessions.end_others_in(connection, account.id, token)
+            by = Actor(account.id, account.email)
+            now_ms = self._clock.now_ms()
+            audit.record(connection, by, None, "account.password_changed", "", now_ms=now_ms)
 
 
 def _workspace_columns(changes: WorkspaceChanges) -> dict[str, Any]:
@@ -565,6 +557,35 @@ def _workspace_columns(changes: WorkspaceChanges) -> dict[str, Any]:
         _require("secret_only_events", rules.secret_only_events_problem(names))
         columns["secret_only_events"] = sorted(set(names))
     return columns
+
+
+def _differences(current: Workspace, changes: WorkspaceChanges) -> str:
+    """Return in words what the changes change: `name: Shop → Store`; '' if nothing."""
+    told = []
+    for name, given in changes.items():
+        before: Any = getattr(current, name)
+        value: Any = given
+        if name == "secret_only_events":
+            before, value = sorted(before), sorted(set(value))
+        if before == value:
+            continue
+        if isinstance(value, Limits):
+            fields = zip(
+                msgspec.structs.fields(Limits), msgspec.structs.astuple(before), strict=True
+            )
+            told += [
+                f"{field.name}: {old} → {getattr(value, field.name)}"
+                for field, old in fields
+                if old != getattr(value, field.name)
+            ]
+        else:
+            told.append(f"{name}: {before} → {value}")
+    return "; ".join(told)
+
+
+def _named(key: Key) -> str:
+    """Return how the audit log names a key: no more of it than its list shows."""
+    return f"{key.key_class} key “{key.name}” ({key.prefix}…)"
 
 
 def _require(field: str, problem: str | None) -> None:

@@ -22,7 +22,7 @@ from saytics_server.errors import Failure
 
 FILE_NAME = "meta.db"
 # The revision `tables` describes: that of the newest script in `migrations/versions`.
-HEAD_REVISION = "0002"
+HEAD_REVISION = "0003"
 
 # Another process reads the file only for a moment (a backup, a curious operator).
 BUSY_TIMEOUT_MS = 5_000

@@ -105,6 +105,16 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     created_at_ms: int
 
 
+class Actor(msgspec.Struct, frozen=True):
+    """Who does something: an account, or whoever may run commands on the server's machine."""
+
+    account_id: int | None
+    name: str
+
+
+COMMAND = Actor(None, "saytics command")
+
+
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """One log-in of one browser. `token` is known only in the answer that creates it."""
 

@@ -89,6 +89,36 @@ sessions = sa.Table(
     sa.Column("account_id", sa.ForeignKey("accounts.id"), nullable=False, index=True),
     sa.Column("created_at_ms", sa.BigInteger, nullable=False),
     sa.Column("expires_at_ms", sa.BigInteger, nullable=False, index=True),
+    sa.Column("user_agent", sa.Text, nullable=False),
+)
+
+# `invited` is for whom it is meant, in the words of who invited.
+invitations = sa.Table(
+    "invitations",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("workspace_id", sa.ForeignKey("workspaces.id"), nullable=False, index=True),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("invited", sa.Text, nullable=False),
+    sa.Column("created_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("expires_at_ms", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("role IN ('admin', 'editor', 'viewer')", name="role"),
+    sqlite_autoincrement=True,
+)
+
+# `actor` stands beside `actor_id`, for it must be readable when the account is no more.
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("at_ms", sa.BigInteger, nullable=False),
+    sa.Column("workspace_id", sa.ForeignKey("workspaces.id"), index=True),
+    sa.Column("actor_id", sa.Integer, index=True),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("act", sa.Text, nullable=False),
+    sa.Column("about", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 # `definition` is a JSON document; what it means is known to the queries alone.

@@ -8,29 +8,74 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Route
 
-from saytics_server.dashboard import entry, home
+from saytics_server.accounts.permissions import Act
+from saytics_server.dashboard import (
+    account,
+    cohorts,
+    entry,
+    events,
+    home,
+    invitation,
+    persons,
+    settings,
+)
 from saytics_server.dashboard.assets import asset_route
 from saytics_server.dashboard.context import DashboardContext, Live
 from saytics_server.dashboard.render import Handler, MemberHandler, for_anyone, for_members
+from saytics_server.dashboard.visit import page
 
-__all__ = ["DashboardContext", "Live", "routes"]
+__all__ = ["MEMBERS", "DashboardContext", "Live", "routes"]
 
 _ANYONE: list[tuple[str, str, Handler]] = [
     ("GET", "/login", entry.show_login),
     ("POST", "/login", entry.log_in),
     ("GET", "/setup", entry.show_set_up),
     ("POST", "/setup", entry.make_first_account),
+    ("GET", "/invitation", invitation.show_invitation),
+    ("POST", "/invitation", invitation.accept_invitation),
 ]
-_MEMBERS: list[tuple[str, str, MemberHandler]] = [
-    ("POST", "/logout", entry.log_out),
-    ("GET", "/", home.show_home),
-    ("GET", "/home/events-per-day", home.show_events_per_day),
-    ("GET", "/home/active-users", home.show_active_users),
-    ("GET", "/home/top-events", home.show_top_events),
-    ("GET", "/home/arrivals", home.show_arrivals),
-    ("GET", "/home/first-event", home.show_first_event),
-    ("GET", "/home/event", home.show_event),
-    ("POST", "/keys", home.create_secret_key),
+# Method, path, handler, and what the visitor's role must allow.
+MEMBERS: list[tuple[str, str, MemberHandler, Act]] = [
+    ("POST", "/logout", entry.log_out, Act.OWN_ACCOUNT),
+    ("GET", "/", home.show_home, Act.VIEW),
+    ("GET", "/home/events-per-day", home.show_events_per_day, Act.VIEW),
+    ("GET", "/home/active-users", home.show_active_users, Act.VIEW),
+    ("GET", "/home/top-events", home.show_top_events, Act.VIEW),
+    ("GET", "/home/arrivals", home.show_arrivals, Act.VIEW),
+    ("GET", "/home/first-event", home.show_first_event, Act.VIEW),
+    ("GET", "/home/event", home.show_event, Act.VIEW),
+    ("POST", "/keys", home.create_secret_key, Act.MANAGE_KEYS),
+    ("GET", "/events", page(events.show_history), Act.VIEW),
+    ("GET", "/events/older", page(events.show_older), Act.VIEW),
+    ("GET", "/events/live", page(events.show_live), Act.VIEW),
+    ("GET", "/events/one", page(events.show_event), Act.VIEW),
+    ("GET", "/persons", page(persons.show_persons), Act.VIEW),
+    ("GET", "/persons/one", page(persons.show_person), Act.VIEW),
+    ("GET", "/persons/one/older", page(persons.show_older), Act.VIEW),
+    ("POST", "/persons/undo", persons.undo_link, Act.UNDO_LINKS),
+    ("GET", "/cohorts", page(cohorts.show_cohorts), Act.VIEW),
+    ("GET", "/cohorts/new", page(cohorts.show_new), Act.EDIT),
+    ("POST", "/cohorts/builder", page(cohorts.change_builder), Act.EDIT),
+    ("POST", "/cohorts/save", page(cohorts.save_cohort), Act.EDIT),
+    ("POST", "/cohorts/delete", page(cohorts.delete_cohort), Act.EDIT),
+    ("GET", "/cohorts/{cohort_id}", page(cohorts.show_cohort), Act.VIEW),
+    ("GET", "/cohorts/{cohort_id}/edit", page(cohorts.show_edit), Act.EDIT),
+    ("GET", "/cohorts/{cohort_id}/persons", page(cohorts.show_members), Act.VIEW),
+    ("GET", "/settings", page(settings.show_workspace), Act.VIEW),
+    ("POST", "/settings/workspace", page(settings.change_workspace), Act.MANAGE_WORKSPACE),
+    ("GET", "/settings/keys", page(settings.show_keys), Act.VIEW),
+    ("POST", "/settings/keys/create", page(settings.create_key), Act.MANAGE_KEYS),
+    ("POST", "/settings/keys/revoke", page(settings.revoke_key), Act.MANAGE_KEYS),
+    ("GET", "/settings/team", page(settings.show_team), Act.VIEW),
+    ("POST", "/settings/team/invite", page(settings.invite), Act.MANAGE_TEAM),
+    ("POST", "/settings/team/cancel", page(settings.cancel_invitation), Act.MANAGE_TEAM),
+    ("POST", "/settings/team/role", page(settings.change_role), Act.MANAGE_TEAM),
+    ("POST", "/settings/team/remove", page(settings.remove_member), Act.MANAGE_TEAM),
+    ("GET", "/settings/audit", page(settings.show_audit), Act.READ_AUDIT_LOG),
+    ("GET", "/settings/account", page(account.show_account), Act.OWN_ACCOUNT),
+    ("POST", "/settings/account/password", page(account.change_password), Act.OWN_ACCOUNT),
+    ("POST", "/settings/account/end", page(account.end_session), Act.OWN_ACCOUNT),
+    ("POST", "/settings/account/end-others", page(account.end_other_sessions), Act.OWN_ACCOUNT),
 ]
 
 
@@ -42,8 +87,8 @@ def routes(context: DashboardContext) -> list[BaseRoute]:
             for method, path, handler in _ANYONE
         ),
         *(
-            Route(path, for_members(handler, context), methods=[method])
-            for method, path, handler in _MEMBERS
+            Route(path, for_members(handler, context, act), methods=[method])
+            for method, path, handler, act in MEMBERS
         ),
         asset_route(),
     ]

@@ -1,4 +1,4 @@
-"""What has arrived: events as rows of the live list, and one event in full.
+"""What has arrived: events as rows of the live list and of the history.
 
 In: events in the public API's shape. Out: finished rows. Names, ids and values are strangers'
 text; they stay plain strings here and are escaped by the templates.
@@ -22,8 +22,6 @@ ROWS_MAX = 50
 # What fits beside an event's name on a wide screen.
 _PROPERTIES_SHOWN = 6
 _VALUE_CHARACTERS_SHOWN = 48
-# Within this an event sent at once is expected to be here; beyond it the delay is worth saying.
-_DELAY_SHOWN_FROM_MS = 60_000
 
 
 class Property(msgspec.Struct, frozen=True):
@@ -58,24 +56,6 @@ class Arrivals(msgspec.Struct, frozen=True):
     gap: bool
 
 
-class EventDetail(msgspec.Struct, frozen=True):
-    """One event in full: when, who, by what, and everything that was sent."""
-
-    id: str
-    event: str
-    user_id: str
-    anonymous_id: str
-    happened: str
-    received: str
-    delay: str
-    key_class: str
-    message_id: str
-    properties: list[Property]
-    context: list[Property]
-    as_json: str
-    zone: str
-
-
 def arrivals(
     events: list[dict[str, Any]],
     workspace: Workspace,
@@ -99,19 +79,19 @@ def arrivals(
     )
 
 
-def _row(event: dict[str, Any], workspace: Workspace, now_ms: int) -> ArrivalRow:
+def history(events: list[dict[str, Any]], workspace: Workspace, now_ms: int) -> list[ArrivalRow]:
+    """Return rows by the time the events happened, in the order given."""
+    return [_row(event, workspace, now_ms, "timestamp") for event in events]
+
+
+def _row(
+    event: dict[str, Any], workspace: Workspace, now_ms: int, moment: str = "receivedAt"
+) -> ArrivalRow:
     zone = ZoneInfo(workspace.timezone)
-    received = wording.wire_instant(event["receivedAt"], zone)
+    received = wording.wire_instant(event[moment], zone)
     today = wording.instant(now_ms, zone).date()
-    properties = _properties(event.get("properties") or {})
-    query = urlencode(
-        {
-            "workspace": workspace.slug,
-            "id": event["id"],
-            "event": event["event"],
-            "at": event["timestamp"],
-        }
-    )
+    properties = properties_of(event.get("properties") or {})
+    query = urlencode({"workspace": workspace.slug, "id": event["id"]})
     return ArrivalRow(
         id=event["id"],
         event=event["event"],
@@ -119,7 +99,7 @@ def _row(event: dict[str, Any], workspace: Workspace, now_ms: int) -> ArrivalRow
         identified=bool(event.get("userId")),
         time=wording.clock_time(received),
         day="" if received.date() == today else wording.short_day(received.date()),
-        full_time=wording.full_time(received),
+        full_time=("received " if moment == "receivedAt" else "") + wording.full_time(received),
         properties=[
             msgspec.structs.replace(found, value=_shortened(found.value))
             for found in properties[:_PROPERTIES_SHOWN]
@@ -129,47 +109,12 @@ def _row(event: dict[str, Any], workspace: Workspace, now_ms: int) -> ArrivalRow
     )
 
 
-def event_detail(event: dict[str, Any], workspace: Workspace) -> EventDetail:
-    """Return one event in full."""
-    zone = ZoneInfo(workspace.timezone)
-    happened = wording.wire_instant(event["timestamp"], zone)
-    received = wording.wire_instant(event["receivedAt"], zone)
-    delay_ms = round((received - happened).total_seconds() * 1000)
-    return EventDetail(
-        id=event["id"],
-        event=event["event"],
-        user_id=event.get("userId") or "",
-        anonymous_id=event.get("anonymousId") or "",
-        happened=wording.full_time(happened),
-        received=wording.full_time(received),
-        delay=_delay(delay_ms),
-        key_class=event.get("keyType") or "",
-        message_id=event.get("messageId") or "",
-        properties=_properties(event.get("properties") or {}),
-        context=_properties(event.get("context") or {}),
-        as_json=json.dumps(_public(event), ensure_ascii=False, indent=2),
-        zone=workspace.timezone,
-    )
-
-
-def _public(event: dict[str, Any]) -> dict[str, Any]:
-    # The live list's events carry their position beside; the public shape has only the id.
-    return {name: value for name, value in event.items() if name != "position"}
-
-
-def _delay(delay_ms: int) -> str:
-    if abs(delay_ms) < _DELAY_SHOWN_FROM_MS:
-        return ""
-    side = "after" if delay_ms > 0 else "before"
-    return f"{wording.duration(abs(delay_ms))} {side} it happened"
-
-
-def _properties(values: dict[str, Any], prefix: str = "") -> list[Property]:
+def properties_of(values: dict[str, Any], prefix: str = "") -> list[Property]:
     """Flatten nested objects to dotted keys, the way filters address them."""
     found: list[Property] = []
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            found += _properties(value, f"{prefix}{key}.")
+            found += properties_of(value, f"{prefix}{key}.")
         else:
             found.append(Property(f"{prefix}{key}", _value_text(value), _kind(value)))
     return found

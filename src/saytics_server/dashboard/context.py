@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -34,6 +34,10 @@ class Live(Protocol):
 Found = TypeVar("Found")
 
 
+async def _no_log(_workspace_id: int, _anonymous_id: str, _user_id: str) -> None:
+    raise AssertionError("the server that serves the pages gives its own")
+
+
 def _peer(request: Request) -> str:
     return request.client.host if request.client else ""
 
@@ -43,6 +47,7 @@ class DashboardContext(msgspec.Struct):
 
     `public_url` answers the address users reach this server at; `client_address` the one a request
     came from, for which failed logins are counted.
+    `unlink` undoes the links of an anonymous id and a user id of a workspace, durable on return.
     The package paths are where this server serves its own SDKs; pip takes a wheel only under its
     full file name, so that path carries the version.
     """
@@ -55,6 +60,7 @@ class DashboardContext(msgspec.Struct):
     questions: Questions
     secure_cookies: bool
     client_address: Callable[[Request], str] = _peer
+    unlink: Callable[[int, str, str], Awaitable[None]] = _no_log
     node_package_path: str = "/sdk/node.tgz"
     python_package_path: str = "/sdk/saytics-0.1.0-py3-none-any.whl"
 

@@ -21,8 +21,8 @@ from saytics_server.dashboard.visitor import (
     SignedOut,
     Visitor,
     begin_session,
+    browser_name,
     check_cookie_form,
-    check_form_token,
     end_session,
     form_token,
     keep_form_token,
@@ -68,7 +68,11 @@ async def log_in(request: Request, context: DashboardContext) -> Response:
     form = await read_form(request)
     check_cookie_form(request, form, context)
     email, target = form.get("email", "").strip(), safe_next(form.get("next", "/"))
-    login = partial(context.accounts.login, client_address=context.client_address(request))
+    login = partial(
+        context.accounts.login,
+        client_address=context.client_address(request),
+        user_agent=browser_name(request),
+    )
     try:
         session = await run_in_threadpool(login, email, form.get("password", ""))
     except Refused as refused:
@@ -78,7 +82,6 @@ async def log_in(request: Request, context: DashboardContext) -> Response:
 
 async def log_out(request: Request, context: DashboardContext, member: Visitor) -> Response:
     """POST /logout."""
-    check_form_token(request, await read_form(request), member.session.csrf_token)
     response = redirect("/login")
     await end_session(request, response, context)
     return response
@@ -99,7 +102,8 @@ async def make_first_account(request: Request, context: DashboardContext) -> Res
     email = email.strip()
     try:
         await run_in_threadpool(context.accounts.create_first_account, token, email, password)
-        session = await run_in_threadpool(context.accounts.login, email, password)
+        login = partial(context.accounts.login, user_agent=browser_name(request))
+        session = await run_in_threadpool(login, email, password)
     except Refused as refused:
         return _set_up_form(request, context, token=token, email=email, refused=refused)
     return _signed_in(session, "/", context)

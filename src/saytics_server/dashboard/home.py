@@ -15,20 +15,19 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from saytics_server import event as event_module
 from saytics_server.accounts import Workspace
-from saytics_server.dashboard import figures, set_up
+from saytics_server.accounts.permissions import Act, allows
+from saytics_server.dashboard import figures, one_event, set_up
 from saytics_server.dashboard.arrivals import (
     ROWS_MAX,
     ArrivalRow,
     Arrivals,
-    EventDetail,
     arrivals,
-    event_detail,
 )
 from saytics_server.dashboard.context import DashboardContext
 from saytics_server.dashboard.render import no_news, redirect, render
-from saytics_server.dashboard.visitor import Visitor, check_form_token, read_form
+from saytics_server.dashboard.shell import Choice, Shell, shell_of
+from saytics_server.dashboard.visitor import Visitor, read_form
 from saytics_server.errors import Refused
 from saytics_server.query import event_list
 from saytics_server.query.model import Frame
@@ -36,20 +35,6 @@ from saytics_server.query.model import Frame
 RANGES_DAYS = (7, 30, 90)
 _DEFAULT_DAYS = 30
 _DEFAULT_PEOPLE = "dau"
-# More than memory ever holds of one workspace.
-LIVE_ROWS_MAX = 1000
-# May make keys; the roles below may not.
-_ADMINISTRATOR = "admin"
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """One of several links, of which one is where the reader is."""
-
-    label: str
-    address: str
-    selected: bool
-    fragment_address: str = ""
-    note: str = ""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -63,17 +48,6 @@ class Question(msgspec.Struct, frozen=True):
         """Return the address of this question with `changes`, at the page or one of its parts."""
         asked = msgspec.structs.replace(self, **changes)
         return f"{path}?{urlencode(msgspec.structs.asdict(asked))}"
-
-
-class Shell(msgspec.Struct, frozen=True):
-    """What frames every page for members."""
-
-    email: str
-    csrf_token: str
-    workspace: str
-    demo: bool
-    home_address: str
-    workspaces: list[Choice]
 
 
 class HomePage(msgspec.Struct, frozen=True):
@@ -120,6 +94,7 @@ class Visit(msgspec.Struct, frozen=True):
     context: DashboardContext
     member: Visitor
     workspace: Workspace
+    role: str
     question: Question
 
 
@@ -130,15 +105,15 @@ def _visit(
 
     `slug` is the workspace where the address does not say it. Raises Refused("not_found").
     """
-    if not member.memberships:
-        raise Refused("not_found", "Your account is a member of no workspace yet.")
     asked = request.query_params
-    workspace = member.workspace(slug or asked.get("workspace"))
+    membership = member.membership(slug or asked.get("workspace"))
+    workspace = membership.workspace
     days = next((days for days in RANGES_DAYS if str(days) == asked.get("days")), _DEFAULT_DAYS)
     people = asked.get("people", _DEFAULT_PEOPLE)
     if people not in figures.PEOPLE_METRICS:
         people = _DEFAULT_PEOPLE
-    return Visit(request, context, member, workspace, Question(workspace.slug, days, people))
+    question = Question(workspace.slug, days, people)
+    return Visit(request, context, member, workspace, membership.role, question)
 
 
 async def show_home(request: Request, context: DashboardContext, member: Visitor) -> Response:
@@ -184,22 +159,15 @@ def _home_page(visit: Visit) -> HomePage:
 
 
 def _shell(visit: Visit) -> Shell:
-    return Shell(
-        email=visit.member.account.email,
-        csrf_token=visit.member.session.csrf_token,
-        workspace=visit.workspace.name,
-        demo=visit.workspace.demo,
-        home_address=visit.question.address(),
-        workspaces=[
-            Choice(
-                membership.workspace.name,
-                visit.question.address(workspace=membership.workspace.slug),
-                membership.workspace.id == visit.workspace.id,
-                note="demo" if membership.workspace.demo else "",
-            )
-            for membership in visit.member.memberships
-        ],
-    )
+    # Home keeps its question, also in another workspace.
+    shell = shell_of(visit.member, visit.workspace, "/")
+    kept = [
+        msgspec.structs.replace(
+            choice, address=visit.question.address(workspace=membership.workspace.slug)
+        )
+        for choice, membership in zip(shell.workspaces, visit.member.memberships, strict=True)
+    ]
+    return msgspec.structs.replace(shell, home_address=visit.question.address(), workspaces=kept)
 
 
 def _ranges(question: Question) -> list[Choice]:
@@ -315,26 +283,11 @@ async def show_first_event(
 
 
 async def show_event(request: Request, context: DashboardContext, member: Visitor) -> Response:
-    """GET /home/event?id=…&event=…&at=…: one event in full; name and time find it in the store."""
+    """GET /home/event?id=…: one event in full, for the sheet."""
     visit = _visit(request, context, member)
-    return render("event_detail.html", await _found(visit, _find_event, visit))
-
-
-def _find_event(visit: Visit) -> EventDetail:
-    asked_id, event_name, at = (
-        visit.request.query_params.get(name, "") for name in ("id", "event", "at")
-    )
-    try:
-        position = event_module.position_of(asked_id)
-    except ValueError:
-        raise Refused("not_found", "That is not the id of an event.") from None
-    events = visit.context.live.recent(visit.workspace.id, position - 1, LIVE_ROWS_MAX)
-    if not any(event["id"] == asked_id for event in events):
-        events = _stored_events(visit, [("event", event_name), ("from", at), ("to", at)])
-    for event in events:
-        if event["id"] == asked_id:
-            return event_detail(event, visit.workspace)
-    raise Refused("not_found", "This event is no longer kept.")
+    event_id = request.query_params.get("id", "")
+    found = await _found(visit, one_event.find, context, visit.workspace, event_id)
+    return render("event_detail.html", found)
 
 
 # Keys and snippets
@@ -356,7 +309,7 @@ def _panel(
         write_key=write_key,
         secret_keys=secret_keys,
         new_key=new_key,
-        may_create_keys=_may_create_keys(visit),
+        may_create_keys=allows(visit.role, Act.MANAGE_KEYS),
         snippets=set_up.snippets(
             place,
             write_key,
@@ -368,23 +321,12 @@ def _panel(
     )
 
 
-def _may_create_keys(visit: Visit) -> bool:
-    return any(
-        membership.role == _ADMINISTRATOR
-        for membership in visit.member.memberships
-        if membership.workspace.id == visit.workspace.id
-    )
-
-
 async def create_secret_key(
     request: Request, context: DashboardContext, member: Visitor
 ) -> Response:
     """POST /keys: a new secret key, shown in this one answer and never again."""
     form = await read_form(request)
-    check_form_token(request, form, member.session.csrf_token)
     visit = _visit(request, context, member, form.get("workspace"))
-    if not _may_create_keys(visit):
-        raise Refused("insufficient_scope", "Only administrators of the workspace create keys.")
     name = " ".join(form.get("name", "").split()) or "Secret key"
     panel = await run_in_threadpool(
         _panel_with_new_key, visit, name[: set_up.KEY_NAME_CHARACTERS_MAX]

@@ -15,9 +15,19 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from saytics_server.accounts.permissions import Act, require
 from saytics_server.dashboard import assets
 from saytics_server.dashboard.context import DashboardContext
-from saytics_server.dashboard.visitor import SignedOut, Visitor, login_address, visitor
+from saytics_server.dashboard.visitor import (
+    MEMBER_FORM_BYTES_MAX,
+    SignedOut,
+    Visitor,
+    check_form_token,
+    login_address,
+    read_form,
+    visitor,
+    workspace_asked,
+)
 from saytics_server.errors import Refused
 
 _log = logging.getLogger(__name__)
@@ -109,12 +119,23 @@ def for_anyone(
 
 
 def for_members(
-    handler: MemberHandler, context: DashboardContext
+    handler: MemberHandler, context: DashboardContext, act: Act
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Return the endpoint of a page that needs a session; without one the login page answers."""
+    """Return the endpoint of a page that needs a session; without one the login page answers.
+
+    Nothing reaches the handler but what the visitor's role in the workspace may do, and no form
+    but one of our own pages.
+    """
 
     async def handle(request: Request) -> Response:
-        return await handler(request, context, await visitor(request, context))
+        member = await visitor(request, context)
+        form: dict[str, str] = {}
+        if request.method not in ("GET", "HEAD"):
+            form = await read_form(request, MEMBER_FORM_BYTES_MAX)
+            check_form_token(request, form, member.session.csrf_token)
+        if act is not Act.OWN_ACCOUNT:
+            require(member.membership(workspace_asked(request, form)).role, act)
+        return await handler(request, context, member)
 
     async def endpoint(request: Request) -> Response:
         return await _answering(request, handle(request))

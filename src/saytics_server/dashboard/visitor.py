@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import re
 import secrets
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote
 
@@ -24,14 +25,16 @@ from saytics_server.errors import Refused
 if TYPE_CHECKING:
     from saytics_server.dashboard.context import DashboardContext
 
-# Forms here hold an e-mail, a password or a name.
+# Forms of strangers hold an e-mail, a password or a name.
 FORM_BYTES_MAX = 16_384
+# A member's may hold a cohort's list of 10,000 ids.
+MEMBER_FORM_BYTES_MAX = 1_000_000
 # Long enough for a page left open over lunch; a new form renews it.
 FORM_COOKIE_AGE_S = 86_400
 _FORM_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
-# Where a login may lead: this server's own home page, whatever its query. Anything wider would
-# need proof that no browser reads it as another host.
-_NEXT = re.compile(r"/(\?[A-Za-z0-9_=&.%-]*)?\Z")
+# Where a login may lead: a page of this server, whatever its query. One slash and then no second
+# one, no backslash, no control character: nothing that a browser reads as another host.
+_NEXT = re.compile(r"/(?!/|login|logout|setup)[a-z0-9/-]*(\?[A-Za-z0-9_=&.%+*~-]*)?\Z")
 
 
 class SignedOut(Exception):  # noqa: N818 - it leads to the login page
@@ -52,20 +55,24 @@ class Visitor(msgspec.Struct, frozen=True):
     session: Session
     memberships: list[Membership]
 
-    def workspace(self, slug: str | None) -> Workspace:
-        """Return the workspace named in the address, or the first one, the real before the demo.
+    def membership(self, slug: str | None) -> Membership:
+        """Return that of the workspace named in the address, or of the first, real before demo.
 
         Raises Refused("not_found") for one that does not exist or is somebody else's: a visitor
         cannot tell which.
         """
+        if not self.memberships:
+            raise Refused("not_found", "Your account is a member of no workspace yet.")
         if slug is None:
-            ordered = sorted(self.memberships, key=lambda membership: membership.workspace.demo)
-            if ordered:
-                return ordered[0].workspace
+            return min(self.memberships, key=lambda membership: membership.workspace.demo)
         for membership in self.memberships:
             if membership.workspace.slug == slug:
-                return membership.workspace
+                return membership
         raise Refused("not_found", "You are a member of no workspace of that name.")
+
+    def workspace(self, slug: str | None) -> Workspace:
+        """Return the workspace of `membership`."""
+        return self.membership(slug).workspace
 
 
 def _cookie_name(purpose: str, context: DashboardContext) -> str:
@@ -102,6 +109,16 @@ async def visitor(request: Request, context: DashboardContext) -> Visitor:
     )
 
 
+def session_token(request: Request, context: DashboardContext) -> str:
+    """Return the token of the session that a request came with; '' without one."""
+    return request.cookies.get(_cookie_name("session", context), "")
+
+
+def browser_name(request: Request) -> str:
+    """Return what a browser calls itself, for the list of sessions."""
+    return request.headers.get("user-agent", "")
+
+
 def begin_session(response: Response, session: Session, context: DashboardContext) -> None:
     """Give the browser its new session."""
     assert session.token is not None, "only a session just made can be handed out"
@@ -129,17 +146,30 @@ def keep_form_token(response: Response, token: str, context: DashboardContext) -
     _set_cookie(response, "form", token, FORM_COOKIE_AGE_S, context)
 
 
-async def read_form(request: Request) -> dict[str, str]:
-    """Return the fields of a posted form; of repeated ones the last. Raises Refused."""
+async def read_form(request: Request, bytes_max: int = FORM_BYTES_MAX) -> dict[str, str]:
+    """Return the fields of a posted form; of repeated ones the last. Raises Refused.
+
+    The body can be read once, so what it held is kept with the request.
+    """
+    known: dict[str, str] | None = getattr(request.state, "form", None)
+    if known is not None:
+        return known
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > FORM_BYTES_MAX:
+        if len(body) > bytes_max:
             raise Refused("body_too_large")
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True))
-    except UnicodeDecodeError:
+        request.state.form = dict(parse_qsl(body.decode(), keep_blank_values=True))
+    except (UnicodeDecodeError, ValueError):
         raise Refused("invalid_csrf_token") from None
+    form: dict[str, str] = request.state.form
+    return form
+
+
+def workspace_asked(request: Request, form: Mapping[str, str]) -> str | None:
+    """Return the slug a request names, in its form or else in its address."""
+    return form.get("workspace") or request.query_params.get("workspace")
 
 
 def check_form_token(request: Request, form: dict[str, str], expected: str) -> None:
@@ -157,13 +187,13 @@ def check_cookie_form(request: Request, form: dict[str, str], context: Dashboard
 
 
 def safe_next(target: str) -> str:
-    """Return where to go after the login: `target` if it is our home page, else plainly home."""
+    """Return where to go after the login: `target` if it is a page of ours, else home."""
     return target if _NEXT.match(target) else "/"
 
 
 def login_address(request: Request) -> str:
     """Return the login page's address that leads back to the page asked for."""
-    query = request.url.query
-    if request.url.path != "/" or not query:
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method != "GET" or target == "/" or safe_next(target) == "/":
         return "/login"
-    return "/login?next=" + quote(f"/?{query}", safe="")
+    return "/login?next=" + quote(target, safe="")

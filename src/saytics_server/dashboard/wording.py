@@ -96,6 +96,11 @@ def clock_time(value: datetime) -> str:
     return f"{value:%H:%M:%S}"
 
 
+def short_time(value: datetime) -> str:
+    """Word a time to the minute, with its year: `23 Nov 2026, 14:03`."""
+    return f"{value.day} {value:%b %Y}, {value:%H:%M}"
+
+
 def full_time(value: datetime) -> str:
     """Word a time with day, milliseconds and offset: `Mon 23 Nov 2026, 14:03:22.120 +01:00`."""
     offset = f"{value:%z}"

@@ -118,6 +118,25 @@ def run(reader: Reader, query: LinksQuery) -> dict[str, Any]:
     }
 
 
+def latest_of_pairs(reader: Reader, query: LinksQuery) -> list[dict[str, Any]]:
+    """Return of each two linked ids, per class of key, what was stated last, the latest first.
+
+    An event with both ids states their link anew, so that the whole list of a busy person is
+    thousands of times the same; whether a pair is joined now is told by its last statements.
+    """
+    statement = sql(
+        "SELECT * FROM (SELECT position, anonymous_id, user_id, timestamp, received_at, message_id,"
+        " key_type, cause FROM links WHERE {conditions} ORDER BY received_at DESC, position DESC"
+        " LIMIT 1 BY anonymous_id, user_id, key_type)"
+        " ORDER BY timestamp DESC, position DESC LIMIT {most}",
+        conditions=all_of(_conditions(reader, query)),
+        most=int64(query.limit),
+    )
+    rows = reader.rows(statement)
+    undone = _undone(reader, rows)
+    return [_shown(row, undone, reader.links) for row in rows]
+
+
 def warnings(links: Links, user_ids: Iterable[str], anonymous_ids: Iterable[str]) -> list[Any]:
     """Return a warning for each of these ids whose links are in quarantine, in order."""
     ids = {("user_id", each) for each in user_ids} | {
@@ -153,12 +172,17 @@ def warnings_of_user(store: Store, links: Links, user_id: str) -> list[Any]:
     return warnings(links, {user_id}, {row[0] for row in rows})
 
 
-def _statement(reader: Reader, query: LinksQuery) -> Sql:
+def _conditions(reader: Reader, query: LinksQuery) -> list[Sql]:
     conditions = [sql("workspace_id = {id}", id=uint32(reader.frame.workspace_id))]
     if query.user_id is not None:
         conditions.append(sql("user_id = {id}", id=string(query.user_id)))
     if query.anonymous_id is not None:
         conditions.append(sql("anonymous_id = {id}", id=string(query.anonymous_id)))
+    return conditions
+
+
+def _statement(reader: Reader, query: LinksQuery) -> Sql:
+    conditions = _conditions(reader, query)
     if query.after is not None:
         conditions.append(
             sql(
