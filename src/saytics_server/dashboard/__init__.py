@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from starlette.routing import BaseRoute, Route
 
-from saytics_server.dashboard import entry, home
+from saytics_server.dashboard import entry, home, reports
 from saytics_server.dashboard.assets import asset_route
 from saytics_server.dashboard.context import DashboardContext, Live
 from saytics_server.dashboard.render import Handler, MemberHandler, for_anyone, for_members
@@ -31,6 +31,7 @@ _MEMBERS: list[tuple[str, str, MemberHandler]] = [
     ("GET", "/home/first-event", home.show_first_event),
     ("GET", "/home/event", home.show_event),
     ("POST", "/keys", home.create_secret_key),
+    *reports.handlers(),
 ]
 
 

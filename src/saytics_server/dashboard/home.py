@@ -26,11 +26,12 @@ from saytics_server.dashboard.arrivals import (
     event_detail,
 )
 from saytics_server.dashboard.context import DashboardContext
+from saytics_server.dashboard.frame import frame_of
 from saytics_server.dashboard.render import no_news, redirect, render
+from saytics_server.dashboard.shell import Choice, Shell, shell_of
 from saytics_server.dashboard.visitor import Visitor, check_form_token, read_form
 from saytics_server.errors import Refused
 from saytics_server.query import event_list
-from saytics_server.query.model import Frame
 
 RANGES_DAYS = (7, 30, 90)
 _DEFAULT_DAYS = 30
@@ -39,16 +40,6 @@ _DEFAULT_PEOPLE = "dau"
 LIVE_ROWS_MAX = 1000
 # May make keys; the roles below may not.
 _ADMINISTRATOR = "admin"
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """One of several links, of which one is where the reader is."""
-
-    label: str
-    address: str
-    selected: bool
-    fragment_address: str = ""
-    note: str = ""
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -62,17 +53,6 @@ class Question(msgspec.Struct, frozen=True):
         """Return the address of this question with `changes`, at the page or one of its parts."""
         asked = msgspec.structs.replace(self, **changes)
         return f"{path}?{urlencode(msgspec.structs.asdict(asked))}"
-
-
-class Shell(msgspec.Struct, frozen=True):
-    """What frames every page for members."""
-
-    email: str
-    csrf_token: str
-    workspace: str
-    demo: bool
-    home_address: str
-    workspaces: list[Choice]
 
 
 class HomePage(msgspec.Struct, frozen=True):
@@ -171,21 +151,12 @@ def _home_page(visit: Visit) -> HomePage:
 
 
 def _shell(visit: Visit) -> Shell:
-    return Shell(
-        email=visit.member.account.email,
-        csrf_token=visit.member.session.csrf_token,
-        workspace=visit.workspace.name,
-        demo=visit.workspace.demo,
-        home_address=visit.question.address(),
-        workspaces=[
-            Choice(
-                membership.workspace.name,
-                visit.question.address(workspace=membership.workspace.slug),
-                membership.workspace.id == visit.workspace.id,
-                note="demo" if membership.workspace.demo else "",
-            )
-            for membership in visit.member.memberships
-        ],
+    return shell_of(
+        visit.member,
+        visit.workspace,
+        "home",
+        visit.question.address(),
+        lambda slug: visit.question.address(workspace=slug),
     )
 
 
@@ -200,9 +171,8 @@ def _ranges(question: Question) -> list[Choice]:
 
 
 def _period(visit: Visit) -> figures.Period:
-    return figures.Period(
-        visit.workspace, visit.question.days, visit.context.clock.now_ms(), _way_out(visit)
-    )
+    frame = frame_of(visit.context, visit.workspace)
+    return figures.Period(visit.workspace, visit.question.days, frame, _way_out(visit))
 
 
 def _way_out(visit: Visit) -> figures.WayOut:
@@ -278,12 +248,7 @@ def _position(text: str) -> int:
 
 
 def _stored_events(visit: Visit, parameters: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    frame = Frame(
-        workspace_id=visit.workspace.id,
-        timezone=visit.workspace.timezone,
-        week_start=visit.workspace.week_start,
-        now_ms=visit.context.clock.now_ms(),
-    )
+    frame = frame_of(visit.context, visit.workspace)
     answer = event_list.run(visit.context.store, event_list.parse(parameters, frame))
     events: list[dict[str, Any]] = answer["data"]
     return events
