@@ -20,7 +20,17 @@ from starlette.responses import Response
 
 from saytics_server.dashboard.context import DashboardContext
 from saytics_server.dashboard.render import MemberHandler, redirect, render
-from saytics_server.dashboard.reports import active_users, funnels, names, persons, trends
+from saytics_server.dashboard.reports import (
+    active_users,
+    funnels,
+    lifecycle,
+    names,
+    paths,
+    persons,
+    retention,
+    stickiness,
+    trends,
+)
 from saytics_server.dashboard.reports.api_call import ApiCall, api_call
 from saytics_server.dashboard.reports.report_page import Known, ReportPage
 from saytics_server.dashboard.reports.result import Result, as_csv
@@ -30,7 +40,10 @@ from saytics_server.dashboard.visitor import Visitor
 from saytics_server.errors import Refused
 from saytics_server.query import catalogue, reports
 
-PAGES: tuple[ReportPage, ...] = (trends.PAGE, active_users.PAGE, funnels.PAGE)
+PAGES: tuple[ReportPage, ...] = tuple(
+    report.PAGE
+    for report in (trends, active_users, funnels, retention, lifecycle, stickiness, paths)
+)
 
 # A refusal of one of these is the question's, and is told in the page; others are the server's.
 _OF_THE_QUESTION = ("invalid_parameter", "missing_parameter", "range_too_large", "query_too_large")

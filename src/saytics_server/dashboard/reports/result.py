@@ -19,7 +19,10 @@ _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """One number of a table, or a word. `heat` is its strength from 0 to 5; `cell` is JSON."""
+    """One number of a table, or a word. `heat` is its strength from 0 to 5; `cell` is JSON.
+
+    `open` says that it can still change, `title` is said on hover.
+    """
 
     text: str
     value: float | str | None = None
@@ -27,7 +30,7 @@ class Entry(msgspec.Struct, frozen=True):
     point: str = ""
     heat: int = -1
     open: bool = False
-    note: str = ""
+    title: str = ""
 
 
 class Column(msgspec.Struct, frozen=True):

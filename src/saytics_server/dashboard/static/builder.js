@@ -42,6 +42,12 @@
   }
 
   document.addEventListener("click", (event) => {
+    // The two parts of a funnel's bar stand for the numbers above and below it.
+    const bar = event.target.closest(".funnel-bar");
+    if (bar) {
+      const left = event.target === bar;
+      return bar.closest("li").querySelector(left ? ".funnel-foot .cell" : ".funnel-head .cell")?.click();
+    }
     const button = event.target.closest("[data-add], [data-remove], [data-up], [data-down], [data-cell]");
     if (!button) return;
     if ("add" in button.dataset) add(button);

@@ -119,11 +119,12 @@
         boundaryGap: !isLine,
         axisLine: { onZero: true, lineStyle: { color: colour("line-strong") } },
         axisTick: { show: false },
-        axisLabel: { ...axisText, hideOverlap: true, margin: 8 },
+        axisLabel: { ...axisText, hideOverlap: true, margin: 8, alignMaxLabel: isLine ? "right" : undefined },
       },
       yAxis: {
         type: "value",
         min: chart.kind === "stack" ? undefined : (range) => Math.min(0, range.min),
+        max: chart.is_share ? (range) => (range.max > 0.75 ? 1 : null) : undefined,
         minInterval: chart.is_share ? undefined : 1,
         splitNumber: 4,
         splitLine: { lineStyle: { color: colour("line") } },
