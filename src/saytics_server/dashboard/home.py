@@ -151,13 +151,15 @@ def _home_page(visit: Visit) -> HomePage:
 
 
 def _shell(visit: Visit) -> Shell:
-    return shell_of(
-        visit.member,
-        visit.workspace,
-        "home",
-        visit.question.address(),
-        lambda slug: visit.question.address(workspace=slug),
-    )
+    # Home keeps its question, also in another workspace.
+    shell = shell_of(visit.member, visit.workspace, "/")
+    kept = [
+        msgspec.structs.replace(
+            choice, address=visit.question.address(workspace=membership.workspace.slug)
+        )
+        for choice, membership in zip(shell.workspaces, visit.member.memberships, strict=True)
+    ]
+    return msgspec.structs.replace(shell, home_address=visit.question.address(), workspaces=kept)
 
 
 def _ranges(question: Question) -> list[Choice]:

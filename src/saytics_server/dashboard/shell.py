@@ -1,28 +1,13 @@
-"""The frame around every page for members: who they are, where they are, and where they can go.
-
-A page says its own name and how its address is written for another workspace; it gets a `Shell`.
-"""
+"""What frames every page for members: the workspaces, the sidebar's section, who is logged in."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from urllib.parse import urlencode
 
 import msgspec
 
 from saytics_server.accounts import Workspace
 from saytics_server.dashboard.visitor import Visitor
-
-# The last part of a report's address, and how the navigation calls it; its icon has its name.
-REPORT_PAGES = {
-    "trends": "Trends",
-    "active-users": "Active users",
-    "funnels": "Funnels",
-    "retention": "Retention",
-    "lifecycle": "Lifecycle",
-    "stickiness": "Stickiness",
-    "paths": "Paths",
-}
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -35,54 +20,39 @@ class Choice(msgspec.Struct, frozen=True):
     note: str = ""
 
 
-class Destination(msgspec.Struct, frozen=True):
-    """One entry of the navigation."""
-
-    name: str
-    label: str
-    address: str
-
-
 class Shell(msgspec.Struct, frozen=True):
-    """What frames every page for members; `here` is the name of the page they are on."""
+    """What frames every page for members. `section` is the sidebar's address of the page."""
 
     email: str
     csrf_token: str
     workspace: str
+    slug: str
     demo: bool
-    here: str
     home_address: str
-    reports: list[Destination]
     workspaces: list[Choice]
+    section: str
 
 
-def shell_of(
-    member: Visitor,
-    workspace: Workspace,
-    here: str,
-    home_address: str,
-    address_in: Callable[[str], str],
-) -> Shell:
-    """Return the frame of the page `here`; `address_in` is its address in a workspace, by slug."""
-    query = urlencode({"workspace": workspace.slug})
+def shell_of(member: Visitor, workspace: Workspace, section: str) -> Shell:
+    """Return the frame of a page of `section`, such as `/events`.
+
+    The other workspaces are led to at the section's own start: ids are of one workspace.
+    """
     return Shell(
         email=member.account.email,
         csrf_token=member.session.csrf_token,
         workspace=workspace.name,
+        slug=workspace.slug,
         demo=workspace.demo,
-        here=here,
-        home_address=home_address,
-        reports=[
-            Destination(name, label, f"/reports/{name}?{query}")
-            for name, label in REPORT_PAGES.items()
-        ],
+        home_address="/?" + urlencode({"workspace": workspace.slug}),
         workspaces=[
             Choice(
-                membership.workspace.name,
-                address_in(membership.workspace.slug),
-                membership.workspace.id == workspace.id,
-                note="demo" if membership.workspace.demo else "",
+                other.name,
+                f"{section}?{urlencode({'workspace': other.slug})}",
+                other.id == workspace.id,
+                note="demo" if other.demo else "",
             )
-            for membership in member.memberships
+            for other in (membership.workspace for membership in member.memberships)
         ],
+        section=section,
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -33,7 +34,7 @@ from saytics_server.dashboard.reports import (
 )
 from saytics_server.dashboard.reports.api_call import ApiCall, api_call
 from saytics_server.dashboard.reports.report_page import Known, ReportPage
-from saytics_server.dashboard.reports.result import Result, as_csv
+from saytics_server.dashboard.reports.result import Result, as_csv, name_cohort
 from saytics_server.dashboard.reports.visit import Visit
 from saytics_server.dashboard.shell import Shell, shell_of
 from saytics_server.dashboard.visitor import Visitor
@@ -116,13 +117,7 @@ def _show_page(page: ReportPage) -> MemberHandler:
             # So that the address says which workspace the numbers are of.
             return redirect(visit.address(path))
         shown = Page(
-            shell=shell_of(
-                member,
-                visit.workspace,
-                page.name,
-                f"/?workspace={visit.workspace.slug}",
-                lambda slug: f"{path}?workspace={slug}",
-            ),
+            shell=shell_of(member, visit.workspace, path),
             name=page.name,
             title=page.title,
             purpose=page.purpose,
@@ -159,9 +154,7 @@ def _answer(visit: Visit, page: ReportPage) -> Answer | Nothing:
     if missing or not _has_events(visit):
         return _nothing_yet(visit, page, missing)
     document = visit.document(page)
-    reader, asked = visit.asked(document)
-    found = reports.answer(reader, asked)
-    result = page.result(found, Known(visit.given, document, visit.cohort_names()))
+    result = _result(visit, page, document)
     if result.is_empty:
         return _nothing_found(visit, page)
     return Answer(
@@ -174,6 +167,14 @@ def _answer(visit: Visit, page: ReportPage) -> Answer | Nothing:
         csv_address=visit.address(f"{path}/table.csv"),
         call=api_call(visit.context.public_url(visit.request), document),
     )
+
+
+def _result(visit: Visit, page: ReportPage, document: dict[str, Any]) -> Result:
+    reader, asked = visit.asked(document)
+    found = reports.answer(reader, asked)
+    if visit.cohort:
+        name_cohort(found, visit.cohort)
+    return page.result(found, Known(visit.given, document))
 
 
 def _has_events(visit: Visit) -> bool:
@@ -254,10 +255,7 @@ def _export(page: ReportPage) -> MemberHandler:
 
 
 def _csv(visit: Visit, page: ReportPage) -> str:
-    document = visit.document(page)
-    reader, asked = visit.asked(document)
-    known = Known(visit.given, document, visit.cohort_names())
-    return as_csv(page.result(reports.answer(reader, asked), known).tables)
+    return as_csv(_result(visit, page, visit.document(page)).tables)
 
 
 _SUGGESTING: dict[str, Callable[[Visit], names.Suggestions]] = {

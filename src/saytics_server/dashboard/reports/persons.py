@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 import msgspec
 
 from saytics_server.dashboard import wording
 from saytics_server.dashboard.reports.report_page import ReportPage
-from saytics_server.dashboard.reports.result import shown_value
+from saytics_server.dashboard.reports.result import cohort_words, shown_value
 from saytics_server.dashboard.reports.visit import Visit
 from saytics_server.query import reports
 from saytics_server.query.model import invalid
@@ -29,6 +30,7 @@ class ListedPerson(msgspec.Struct, frozen=True):
 
     id: str
     anonymous: bool
+    address: str
     why_address: str
 
 
@@ -80,6 +82,7 @@ def behind(visit: Visit, page: ReportPage) -> Persons:
             ListedPerson(
                 person["id"],
                 person["type"] == "anonymous",
+                _profile(visit, person),
                 visit.address(f"{path}/why", **{f"{person['type']}_id": person["id"]}),
             )
             for person in found["persons"]
@@ -88,6 +91,11 @@ def behind(visit: Visit, page: ReportPage) -> Persons:
         more_address=visit.address(f"{path}/persons", cell=text, cursor=after) if after else "",
         is_first=not cursor,
     )
+
+
+def _profile(visit: Visit, person: dict[str, str]) -> str:
+    query = {"workspace": visit.workspace.slug, person["type"]: person["id"]}
+    return f"/persons/one?{urlencode(query)}"
 
 
 def _cell(text: str) -> dict[str, Any]:
@@ -117,7 +125,9 @@ def _about(cell: dict[str, Any], visit: Visit) -> list[str]:
         told.append(_node(cell["node"]))
     if "source" in cell:
         told.append(f"{_node(cell['source'])} \N{RIGHTWARDS ARROW} {_node(cell.get('target'))}")
-    if "value" in cell or "other" in cell:
+    if "value" in cell and visit.cohort:
+        told.append(cohort_words(cell["value"], visit.cohort))
+    elif "value" in cell or "other" in cell:
         told.append(shown_value(cell))
     return [words for words in told if words]
 

@@ -17,7 +17,6 @@ class Known(msgspec.Struct, frozen=True):
 
     given: Given
     document: dict[str, Any]
-    cohort_names: dict[str, str]
 
 
 class ReportPage(msgspec.Struct, frozen=True):

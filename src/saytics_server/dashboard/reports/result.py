@@ -103,10 +103,24 @@ def shown_value(part: dict[str, Any]) -> str:
     """Word the value of a breakdown: as sent, the rest as `other`, absent as `(none)`."""
     if part.get("other"):
         return "other values"
+    if "shown" in part:
+        return str(part["shown"])
     value = part["value"]
     if isinstance(value, str):
         return value or "(empty)"
     return "(none)" if value is None else msgspec.json.encode(value).decode()
+
+
+def name_cohort(answer: dict[str, Any], name: str) -> None:
+    """Give the two parts of a breakdown by cohort their words, in place."""
+    for whole in answer.get("series", [answer]):
+        for part in whole["breakdown"]:
+            part["shown"] = cohort_words(part["value"], name)
+
+
+def cohort_words(value: Any, name: str) -> str:
+    """Word whether somebody is in a cohort."""
+    return f"in {name}" if value else f"not in {name}"
 
 
 def value_cell(part: dict[str, Any]) -> dict[str, Any]:

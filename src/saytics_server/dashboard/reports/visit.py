@@ -68,6 +68,12 @@ class Visit:
         asked = reports.asked_by_document(document, self.frame)
         return Reader(self.context.store, asked.frame), asked
 
+    @property
+    def cohort(self) -> str:
+        """Return the name of the cohort that the question is broken down by, "" if by none."""
+        kind, _, id_ = self.given.one("breakdown").partition("=")
+        return self.cohort_names().get(id_, "") if kind == "cohort" else ""
+
     def cohort_names(self) -> dict[str, str]:
         """Return the names of the saved cohorts by id."""
         saved = self.context.accounts.cohorts.all(self.workspace.id)

@@ -195,14 +195,16 @@
     let chart = echarts.getInstanceByDom(element);
     if (!chart) {
       chart = echarts.init(element, null, { renderer: "svg" });
-      chart.on("click", (point) => pressed(element, asked, point));
-      if (asked.kind !== "flows" && asked.lines.length === 1) {
-        // With one line, anywhere above a point is that point.
-        chart.getZr().on("click", (event) => {
-          if (event.target) return;
-          const [index] = chart.convertFromPixel({ seriesIndex: 0 }, [event.offsetX, event.offsetY]);
-          if (asked.labels[index] !== undefined) pressed(element, asked, { seriesIndex: 0, dataIndex: index });
+      const indexAt = (event) => chart.convertFromPixel({ seriesIndex: 0 }, [event.offsetX, event.offsetY])[0];
+      if (asked.kind === "flows" || asked.lines.length > 1) {
+        chart.on("click", (point) => {
+          // A line between two of its points belongs to the nearer one.
+          if (asked.kind !== "flows") point.dataIndex ??= indexAt(point.event);
+          pressed(element, asked, point);
         });
+      } else {
+        // With one line, anywhere above a point is that point.
+        chart.getZr().on("click", (event) => pressed(element, asked, { seriesIndex: 0, dataIndex: indexAt(event) }));
       }
     }
     chart.setOption(asked.kind === "flows" ? flows(asked) : options(asked), true);
