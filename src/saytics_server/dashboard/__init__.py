@@ -17,6 +17,7 @@ from saytics_server.dashboard import (
     home,
     invitation,
     persons,
+    reports,
     settings,
 )
 from saytics_server.dashboard.assets import asset_route
@@ -76,6 +77,7 @@ MEMBERS: list[tuple[str, str, MemberHandler, Act]] = [
     ("POST", "/settings/account/password", page(account.change_password), Act.OWN_ACCOUNT),
     ("POST", "/settings/account/end", page(account.end_session), Act.OWN_ACCOUNT),
     ("POST", "/settings/account/end-others", page(account.end_other_sessions), Act.OWN_ACCOUNT),
+    *((method, path, handler, Act.VIEW) for method, path, handler in reports.handlers()),
 ]
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from saytics_server.accounts import Workspace
 from saytics_server.dashboard import wording
+from saytics_server.dashboard.chart import Chart, Kind, Line, encoded
 from saytics_server.query import active_users, top_events, trends
 from saytics_server.query.model import Frame
 from saytics_server.query.reading import Reader
@@ -37,23 +38,12 @@ class Headline(msgspec.Struct, frozen=True):
     comparison: wording.Comparison | None
 
 
-class Series(msgspec.Struct, frozen=True):
-    """What `charts.js` draws: one value a day. `running` is the index of the day not yet over."""
-
-    kind: str
-    units: tuple[str, str]
-    ticks: list[str]
-    labels: list[str]
-    values: list[int]
-    running: int | None
-
-
 class Look(msgspec.Struct, frozen=True):
     """What stays the same about a figure whatever its numbers."""
 
     name: str
     title: str
-    kind: str
+    kind: Kind
     unit: str
     would_be: str
 
@@ -131,7 +121,7 @@ class Period(msgspec.Struct, frozen=True):
 
     workspace: Workspace
     days: int
-    now_ms: int
+    frame: Frame
     way_out: WayOut
 
     @property
@@ -142,7 +132,7 @@ class Period(msgspec.Struct, frozen=True):
     @property
     def now(self) -> datetime:
         """The present moment on the workspace's clock."""
-        return wording.instant(self.now_ms, self.zone)
+        return wording.instant(self.frame.now_ms, self.zone)
 
     @property
     def first_day(self) -> date:
@@ -153,15 +143,6 @@ class Period(msgspec.Struct, frozen=True):
     def begin(self) -> datetime:
         """Local midnight of the first day."""
         return datetime.combine(self.first_day, time(), self.zone)
-
-    def frame(self) -> Frame:
-        """Return the frame reports are asked in."""
-        return Frame(
-            workspace_id=self.workspace.id,
-            timezone=self.workspace.timezone,
-            week_start=self.workspace.week_start,
-            now_ms=self.now_ms,
-        )
 
 
 def events_per_day(store: Store, period: Period) -> Figure:
@@ -192,7 +173,7 @@ def _events_before(store: Store, period: Period) -> int:
 
 def _trend(store: Store, period: Period, begin: str, end: str) -> dict[str, Any]:
     parameters = [("from", begin), ("to", end), ("interval", "day")]
-    frame = period.frame()
+    frame = period.frame
     return trends.run(Reader(store, frame), trends.parse(parameters, frame))
 
 
@@ -207,7 +188,7 @@ def active_persons(store: Store, period: Period, metric: str) -> Figure:
         ("interval", "day"),
         ("metric", metric),
     ]
-    frame = period.frame()
+    frame = period.frame
     answer = active_users.run(Reader(store, frame), active_users.parse(parameters, frame))
     buckets = answer["data"]
     definition = (
@@ -244,7 +225,7 @@ def most_frequent(store: Store, period: Period) -> TopEvents:
     # To the end of today: a client's clock may run ahead, and the days' bars count that too.
     tomorrow = datetime.combine(period.now.date() + timedelta(days=1), time(), period.zone)
     begin_ms, end_ms = (round(edge.timestamp() * 1000) for edge in (period.begin, tomorrow))
-    found = top_events.run(store, period.frame(), begin_ms, end_ms - 1, limit=TOP_EVENTS_MAX)
+    found = top_events.run(store, period.frame, begin_ms, end_ms - 1, limit=TOP_EVENTS_MAX)
     longest = max((int(row["count"]) for row in found), default=0)
     rows = [
         TopEvent(
@@ -279,19 +260,19 @@ def _figure(
     running = next(
         (place for place, bucket in enumerate(buckets) if not bucket.get("complete", True)), None
     )
-    series = Series(
+    chart = Chart(
         kind=look.kind,
         units=(look.unit, f"{look.unit}s"),
         ticks=[wording.short_day(day) for day in days],
         labels=[wording.day(day) for day in days],
-        values=values,
-        running=running,
+        lines=[Line(look.title, list(values))],
+        running=[] if running is None else [running],
     )
     return Figure(
         look=look,
         headline=headline,
         summary=_summary(look, days, values),
-        series=msgspec.json.encode(series).decode(),
+        series=encoded(chart),
         table=_table(days, values, running),
         definition=definition,
         running_note="" if running is None else _running_note(look, days[running]),

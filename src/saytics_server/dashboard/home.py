@@ -25,12 +25,12 @@ from saytics_server.dashboard.arrivals import (
     arrivals,
 )
 from saytics_server.dashboard.context import DashboardContext
+from saytics_server.dashboard.frame import frame_of
 from saytics_server.dashboard.render import no_news, redirect, render
 from saytics_server.dashboard.shell import Choice, Shell, shell_of
 from saytics_server.dashboard.visitor import Visitor, read_form
 from saytics_server.errors import Refused
 from saytics_server.query import event_list
-from saytics_server.query.model import Frame
 
 RANGES_DAYS = (7, 30, 90)
 _DEFAULT_DAYS = 30
@@ -181,9 +181,8 @@ def _ranges(question: Question) -> list[Choice]:
 
 
 def _period(visit: Visit) -> figures.Period:
-    return figures.Period(
-        visit.workspace, visit.question.days, visit.context.clock.now_ms(), _way_out(visit)
-    )
+    frame = frame_of(visit.context, visit.workspace)
+    return figures.Period(visit.workspace, visit.question.days, frame, _way_out(visit))
 
 
 def _way_out(visit: Visit) -> figures.WayOut:
@@ -259,12 +258,7 @@ def _position(text: str) -> int:
 
 
 def _stored_events(visit: Visit, parameters: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    frame = Frame(
-        workspace_id=visit.workspace.id,
-        timezone=visit.workspace.timezone,
-        week_start=visit.workspace.week_start,
-        now_ms=visit.context.clock.now_ms(),
-    )
+    frame = frame_of(visit.context, visit.workspace)
     answer = event_list.run(visit.context.store, event_list.parse(parameters, frame))
     events: list[dict[str, Any]] = answer["data"]
     return events

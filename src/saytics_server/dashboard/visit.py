@@ -19,6 +19,7 @@ from starlette.responses import Response
 from saytics_server.accounts import Actor, Workspace
 from saytics_server.accounts.permissions import Act, allows
 from saytics_server.dashboard.context import DashboardContext
+from saytics_server.dashboard.frame import frame_of
 from saytics_server.dashboard.render import MemberHandler, redirect
 from saytics_server.dashboard.shell import Shell, shell_of
 from saytics_server.dashboard.visitor import Visitor, read_form, workspace_asked
@@ -82,14 +83,7 @@ class Visit:
     @cached_property
     def frame(self) -> Frame:
         """Return whose events are asked for, in which calendar, and when."""
-        saved = self.context.accounts.cohorts.all(self.workspace.id)
-        return Frame(
-            self.workspace.id,
-            self.workspace.timezone,
-            self.workspace.week_start,
-            self.context.clock.now_ms(),
-            cohorts={str(id_): cohort.definition for id_, cohort in saved.items()},
-        )
+        return frame_of(self.context, self.workspace)
 
     @cached_property
     def reader(self) -> Reader:

@@ -6,6 +6,7 @@ Digits are grouped in the English way; `dashboard.js` exchanges the separators f
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from decimal import Decimal
 
 import msgspec
 
@@ -15,12 +16,16 @@ THIN = "\N{NARROW NO-BREAK SPACE}"
 # From here on a headline number is shortened; four digits are still read at a glance.
 _SHORTEN_FROM = 10_000
 _UNITS = ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k"))
+# Below this two decimals would hide half of the number.
+_FINE_BELOW = 1
+# Stands where there is no number.
+NOTHING = "\N{EN DASH}"
 
 
 class Number(msgspec.Struct, frozen=True):
     """A number to show: shortened for a headline, in full on hover and in tables."""
 
-    value: int
+    value: float
     short: str
     full: str
 
@@ -40,6 +45,24 @@ def _short(value: int) -> str:
     return f"{scaled:.{decimals}f}{THIN}{unit}".replace("-", MINUS)
 
 
+def amount(value: float | Decimal | None) -> Number:
+    """Word a number that need not be whole, or be there: 12.5 is `12.5`, nothing a dash."""
+    if value is None:
+        return Number(0, NOTHING, NOTHING)
+    if value == int(value):
+        return number(int(value))
+    plain = float(value)
+    decimals = 2 if abs(plain) >= _FINE_BELOW else 4
+    full = f"{plain:,.{decimals}f}".rstrip("0").rstrip(".").replace("-", MINUS)
+    short = _short(round(plain)) if abs(plain) >= _SHORTEN_FROM else full
+    return Number(plain, short, full)
+
+
+def share(value: float | None) -> str:
+    """Word a share of one as people say it: 0.1234 is `12.3 %`, nothing a dash."""
+    return NOTHING if value is None else f"{100 * value:.1f}{THIN}%"
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """How a number compares with an earlier one, the way a person says it."""
 
@@ -48,15 +71,16 @@ class Comparison(msgspec.Struct, frozen=True):
     detail: str
 
 
-def compared(now: int, before: int, span: str) -> Comparison:
+def compared(now: float, before: float, span: str) -> Comparison:
     """Compare `now` with `before`, which is of `span`: `+12 %` `vs. the 7 days before`.
 
     `before` is not 0: from nothing there is no percentage. Beyond tenfold a factor reads better.
     """
-    return Comparison(_change(now, before), f"vs. {span}", f"{now:,} now, {before:,} then")
+    detail = f"{amount(now).full} now, {amount(before).full} then"
+    return Comparison(_change(now, before), f"vs. {span}", detail)
 
 
-def _change(now: int, before: int) -> str:
+def _change(now: float, before: float) -> str:
     if now == before:
         return "unchanged"
     if now >= 10 * before:
@@ -110,7 +134,25 @@ def full_time(value: datetime) -> str:
     )
 
 
-def duration(milliseconds: int) -> str:
+def bucket(label: str, interval: str) -> str:
+    """Word a bucket of a report by its label: a day, an hour of one, a week, a month."""
+    begin = datetime.fromisoformat(label)
+    if interval == "hour":
+        return f"{day(begin.date())}, {begin:%H:%M}"
+    if interval == "week":
+        return f"week of {begin.day} {begin:%b %Y}"
+    return f"{begin:%B %Y}" if interval == "month" else day(begin.date())
+
+
+def tick(label: str, interval: str) -> str:
+    """Word a bucket for an axis."""
+    begin = datetime.fromisoformat(label)
+    if interval == "hour":
+        return f"{short_day(begin.date())} {begin:%H:%M}"
+    return f"{begin:%b %Y}" if interval == "month" else short_day(begin.date())
+
+
+def duration(milliseconds: float) -> str:
     """Word how long something took: `120 ms`, `4.2 s`, `3 min`, `5 h`, `12 days`."""
     size = abs(milliseconds)
     sign = MINUS if milliseconds < 0 else ""
@@ -123,4 +165,4 @@ def duration(milliseconds: int) -> str:
         # 1.5 units, so that "1 days" is never said and 90 s stay seconds.
         if size >= 1.5 * unit_ms or (unit == "s" and size >= unit_ms):
             return f"{sign}{size / unit_ms:.{decimals}f}{THIN}{unit}"
-    return f"{sign}{size}{THIN}ms"
+    return f"{sign}{size:.0f}{THIN}ms"
