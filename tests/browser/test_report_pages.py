@@ -320,6 +320,19 @@ def test_names_of_strangers_are_only_text(shop: Shop, tabs: Tabs):
     assert page.locator("main img").count() == 0
 
 
+def test_a_slow_answer_can_be_cancelled_and_asked_again(shop: Shop, tabs: Tabs):
+    """After two seconds there is a way out, and the question can be asked again."""
+    page = tabs.open(storage_state=shop.cookies)
+    page.route("**/reports/trends/answer?*", lambda _: None)
+    page.goto(f"{shop.address}/reports/trends?event=Shop+Viewed&range=7")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#answer .state")).to_contain_text("Cancelled.")
+    page.unroute("**/reports/trends/answer?*")
+    page.get_by_role("button", name="Ask again").click()
+    expect(page.locator(".headline-number")).to_have_text("5")
+    tabs.faults.clear()  # htmx reports the request that was given up on purpose
+
+
 def test_an_empty_workspace_says_what_would_be_here(empty_server: LiveServer, tabs: Tabs):
     """Without events the page says what would be here and how to get it."""
     page = tabs.open()

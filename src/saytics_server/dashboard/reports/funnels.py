@@ -124,6 +124,14 @@ def missing(given: Given) -> str:
     return "Choose the events of at least two steps above; more can be added."
 
 
+def starter(events: list[str]) -> list[tuple[str, str]]:
+    """Return a funnel of the two most frequent events."""
+    steps = events[:_STEPS_LEAST]
+    if len(steps) < _STEPS_LEAST:
+        return []
+    return [field for event in steps for field in (("step", event), ("optional", ""))]
+
+
 def document(given: Given, today: date) -> dict[str, Any]:
     """Return the question as JSON."""
     asked: dict[str, Any] = {
@@ -251,5 +259,6 @@ PAGE = ReportPage(
     document=document,
     result=result,
     missing=missing,
+    starter=starter,
     why="Why so far?",
 )

@@ -23,14 +23,7 @@ from saytics_server.dashboard.reports.result import (
     shown_value,
     value_cell,
 )
-
-# As answers name them, in the order they are stacked, and as people say them.
-_KINDS = {
-    "new": "new",
-    "returning": "stayed",
-    "resurrecting": "came back",
-    "dormant": "went quiet",
-}
+from saytics_server.dashboard.reports.verdicts import LIFECYCLE_KINDS
 
 
 class Builder(msgspec.Struct, frozen=True):
@@ -62,7 +55,7 @@ def result(answer: dict[str, Any], known: Known) -> Result:
     running = [place for place, row in enumerate(data) if "complete" in row]
     lines = [
         Line(said, [float(row[kind]) for row in data], colour)
-        for colour, (kind, said) in enumerate(_KINDS.items(), 1)
+        for colour, (kind, said) in enumerate(LIFECYCLE_KINDS.items(), 1)
     ]
     ticks = [wording.tick(row["date"], interval) for row in data]
     chart = Chart("stack", ("person", "persons"), ticks, labels, lines, running)
@@ -96,16 +89,16 @@ def _headlines(data: list[dict[str, Any]], interval: str) -> list[Headline]:
             colour=place,
             cell=cell_text(date=latest["date"], kind=kind) if latest[kind] else "",
         )
-        for place, (kind, said) in enumerate(_KINDS.items(), 1)
+        for place, (kind, said) in enumerate(LIFECYCLE_KINDS.items(), 1)
     ]
 
 
 def _table(caption: str, data: list[dict[str, Any]], interval: str, cell: dict[str, Any]) -> Table:
-    columns = [Column(said, colour) for colour, said in enumerate(_KINDS.values(), 1)]
+    columns = [Column(said, colour) for colour, said in enumerate(LIFECYCLE_KINDS.values(), 1)]
     rows = [
         Row(
             wording.bucket(row["date"], interval),
-            [_entry(row, place, line, cell) for line in range(len(_KINDS))],
+            [_entry(row, place, line, cell) for line in range(len(LIFECYCLE_KINDS))],
             running="complete" in row,
         )
         for place, row in enumerate(data)
@@ -114,7 +107,7 @@ def _table(caption: str, data: list[dict[str, Any]], interval: str, cell: dict[s
 
 
 def _entry(row: dict[str, Any], place: int, line: int, cell: dict[str, Any]) -> Entry:
-    kind = list(_KINDS)[line]
+    kind = list(LIFECYCLE_KINDS)[line]
     count = row[kind]
     at = cell_text(date=row["date"], kind=kind, **cell) if count else ""
     # Points of the chart are everybody's.

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
 from starlette.requests import Request
@@ -30,6 +31,7 @@ from saytics_server.dashboard.reports import (
     retention,
     stickiness,
     trends,
+    verdicts,
 )
 from saytics_server.dashboard.reports.api_call import ApiCall, api_call
 from saytics_server.dashboard.reports.report_page import Known, ReportPage
@@ -44,6 +46,9 @@ PAGES: tuple[ReportPage, ...] = tuple(
     report.PAGE
     for report in (trends, active_users, funnels, retention, lifecycle, stickiness, paths)
 )
+
+# The most frequent names that a first question is made of.
+STARTER_EVENTS = 2
 
 # A refusal of one of these is the question's, and is told in the page; others are the server's.
 _OF_THE_QUESTION = ("invalid_parameter", "missing_parameter", "range_too_large", "query_too_large")
@@ -185,12 +190,19 @@ def _has_events(visit: Visit) -> bool:
 
 
 def _nothing_yet(visit: Visit, page: ReportPage, missing: str) -> Nothing:
-    address = visit.address(f"/reports/{page.name}/answer")
-    if missing and _has_events(visit):
-        return Nothing(page.would_be, missing, address, "", "", "")
-    home = f"/?workspace={visit.workspace.slug}#set-up"
-    told = "No event has arrived in this workspace yet."
-    return Nothing(page.would_be, told, address, "", "Send an event", home)
+    path = f"/reports/{page.name}"
+    address = visit.address(f"{path}/answer")
+    query = catalogue.EventsQuery(visit.frame, "", STARTER_EVENTS)
+    events = [row["event"] for row in catalogue.events(visit.context.store, query)["data"]]
+    if not events:
+        home = f"/?workspace={visit.workspace.slug}#set-up"
+        told = "No event has arrived in this workspace yet."
+        return Nothing(page.would_be, told, address, "", "Send an event", home)
+    fields = page.starter(events)
+    names = [value for _, value in fields if value]
+    link = f"Try it with {' and '.join(names)}" if names else ""
+    query_string = urlencode([("workspace", visit.workspace.slug), *fields])
+    return Nothing(page.would_be, missing, address, "", link, f"{path}?{query_string}")
 
 
 def _nothing_found(visit: Visit, page: ReportPage) -> Nothing:
@@ -234,7 +246,7 @@ def _show_persons(page: ReportPage) -> MemberHandler:
 def _show_why(page: ReportPage) -> MemberHandler:
     async def show(request: Request, context: DashboardContext, member: Visitor) -> Response:
         visit = Visit(request, context, member)
-        return render("reports/why.html", await visit.found(persons.why, page))
+        return render("reports/why.html", await visit.found(verdicts.why, page))
 
     return show
 

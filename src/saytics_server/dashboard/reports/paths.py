@@ -100,6 +100,11 @@ def missing(given: Given) -> str:
     return "Choose above the event that the paths start with, or lead to."
 
 
+def starter(events: list[str]) -> list[tuple[str, str]]:
+    """Return the paths that begin with the most frequent event."""
+    return [("event", event) for event in events[:1]]
+
+
 def document(given: Given, today: date) -> dict[str, Any]:
     """Return the question as JSON."""
     side = "end" if given.one("direction") == "end" else "start"
@@ -211,4 +216,5 @@ PAGE = ReportPage(
     document=document,
     result=result,
     missing=missing,
+    starter=starter,
 )

@@ -23,7 +23,8 @@ class ReportPage(msgspec.Struct, frozen=True):
     """A report as a page: `name` in the address, `report` as documents name it.
 
     `document` returns the question as JSON, without `report`; raises Refused.
-    `missing` says in words what the question still lacks, "" if nothing.
+    `missing` says in words what the question still lacks, "" if nothing; `starter` makes a whole
+    one of the names of the most frequent events, for those who do not know what to ask.
     """
 
     name: str
@@ -35,4 +36,5 @@ class ReportPage(msgspec.Struct, frozen=True):
     document: Callable[[Given, date], dict[str, Any]]
     result: Callable[[dict[str, Any], Known], Result]
     missing: Callable[[Given], str] = lambda _: ""
+    starter: Callable[[list[str]], list[tuple[str, str]]] = lambda _: []
     why: str = "Why?"

@@ -35,6 +35,7 @@ METRICS = {
     "p99": "the 99th percentile of",
 }
 _WITHOUT_PROPERTY = ("count", "users", "per_person")
+_UNITS = {"count": ("event", "events"), "users": ("person", "persons")}
 _RUNNING_TOTALS = {"": "each on its own", "true": "running total"}
 
 
@@ -105,7 +106,8 @@ def result(answer: dict[str, Any], known: Known) -> Result:
     """Return the answer as it is shown."""
     drawn: list[Drawn] = []
     for one in answer["series"]:
-        name = series_name(one)
+        is_said = len(answer["series"]) == 1 and one["metric"] in _UNITS
+        name = one.get("event") or "any event" if is_said else series_name(one)
         shown = name if len(answer["series"]) > 1 else ""
         drawn += drawn_of(one, name, {"series": one["name"]}, len(drawn), shown)
     return over_time(drawn, answer["interval"], _units(answer), answer["definition"]["rules"])
@@ -122,9 +124,7 @@ def series_name(one: dict[str, Any]) -> str:
 
 def _units(answer: dict[str, Any]) -> tuple[str, str]:
     kinds = {one["metric"] for one in answer["series"]}
-    return {"count": ("event", "events"), "users": ("person", "persons")}.get(
-        kinds.pop() if len(kinds) == 1 else "", ("", "")
-    )
+    return _UNITS.get(kinds.pop(), ("", "")) if len(kinds) == 1 else ("", "")
 
 
 PAGE = ReportPage(

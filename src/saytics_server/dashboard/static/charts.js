@@ -126,7 +126,7 @@
         min: chart.kind === "stack" ? undefined : (range) => Math.min(0, range.min),
         max: chart.is_share ? (range) => (range.max > 0.75 ? 1 : null) : undefined,
         minInterval: chart.is_share ? undefined : 1,
-        splitNumber: 4,
+        splitNumber: chart.is_share ? 5 : 4,
         splitLine: { lineStyle: { color: colour("line") } },
         axisLabel: { ...axisText, formatter: chart.is_share ? inPercent : inShort, margin: 8 },
       },
