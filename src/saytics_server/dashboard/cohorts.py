@@ -60,6 +60,7 @@ class CohortPage(msgspec.Struct, frozen=True):
     edit_address: str
     may_edit: bool
     csrf_token: str
+    slug: str
     refusal: str
 
 
@@ -139,6 +140,7 @@ def _cohort_page(visit: Visit, cohort: Cohort, refused: Refused | None = None) -
         edit_address=visit.address(f"{address}/edit"),
         may_edit=visit.may(Act.EDIT),
         csrf_token=visit.member.session.csrf_token,
+        slug=visit.workspace.slug,
         refusal=refused.rejection.message if refused else "",
     )
     return render("cohort.html", page, status=refused.kind.status if refused else 200)
