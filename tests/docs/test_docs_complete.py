@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import runpy
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from saytics_server import collect, errors, event, sdk_packages
 from saytics_server.accounts import PLANS
+from saytics_server.accounts.permissions import PERMISSIONS
 from saytics_server.api import Api
 from saytics_server.cli import cli
 from saytics_server.config import SETTINGS, Config, Setting
@@ -34,7 +36,7 @@ from saytics_server.query.metrics import METRICS
 from saytics_server.questions import Questions
 from serving import Serving
 
-HTTP_API, OPERATING = "docs/http-api.md", "docs/operating.md"
+HTTP_API, OPERATING, DASHBOARD = "docs/http-api.md", "docs/operating.md", "docs/dashboard.md"
 NOTHING = cast(Any, None)
 
 
@@ -64,12 +66,37 @@ def test_no_error_code_is_documented_that_is_none() -> None:
     assert documented == list(errors.ERRORS)
 
 
+def _paths(routes: Iterable[object]) -> set[str]:
+    return {route.path for route in routes if isinstance(route, Route)}
+
+
+def _pages() -> list[str]:
+    context = DashboardContext(*[NOTHING] * 6, secure_cookies=False)
+    return sorted(_paths(dashboard_routes(context)))
+
+
+@pytest.mark.parametrize("path", _pages())
+def test_every_page_is_documented(path: str) -> None:
+    """Each page of the dashboard stands in its document; parts and forms stand under a page's."""
+    parts = path.split("/")
+    above = {"/".join(parts[:length]) or "/" for length in range(2, len(parts) + 1)}
+    assert any(f"`{page}`" in read(DASHBOARD) for page in above)
+
+
+def test_roles_are_documented_as_they_are() -> None:
+    """The table of acts says for each role what the permissions say."""
+    table = read(DASHBOARD).split("| act | ")[1].splitlines()
+    roles = [name.strip() for name in table[0].strip("| ").split("|")]
+    written = [
+        [cell.strip() for cell in row.strip("| ").split("|")[1:]] for row in table[2:] if row
+    ]
+    said = sorted(tuple(cell == "yes" for cell in row) for row in written)
+    assert said == sorted(tuple(role in able for role in roles) for able in PERMISSIONS.values())
+
+
 def _routes() -> list[str]:
     api = Api(NOTHING, Questions(NOTHING), NOTHING, lambda: None)
-    context = DashboardContext(*[NOTHING] * 6, secure_cookies=False)
-    routes = [*api.routes(), *sdk_packages.routes(), *dashboard_routes(context)]
-    paths = {route.path for route in routes if isinstance(route, Route)} | collect.PATHS
-    return sorted(paths)
+    return sorted(_paths([*api.routes(), *sdk_packages.routes()]) | collect.PATHS)
 
 
 @pytest.mark.parametrize("path", _routes())
