@@ -105,12 +105,12 @@ def test_a_client_that_leaves_the_queue_is_never_asked_for(slow: Serving):
 def test_a_workspace_that_floods_holds_up_itself_alone(slow: Serving):
     """Another's question is answered among the flooder's first, and events go in as ever."""
     flooding, other = Tenant(slow), Tenant(slow)
-    flood = [_ask(slow, flooding.secret, f"flood{number}", 2) for number in range(20)]
+    flood = [_ask(slow, flooding.secret, f"flood{number}", 4) for number in range(20)]
     waiting.until(lambda: _waiting(slow) >= 15, what="the flood")
     with _ask(slow, other.secret, "other", 2) as asked:
         sent_at = time.monotonic()
         assert other.track().status_code == 200
-        assert time.monotonic() - sent_at < 1
+        assert time.monotonic() - sent_at < 2
         assert asked.read().status == 200
     still_waiting = _waiting(slow)
     for connection in flood:

@@ -165,9 +165,11 @@ def events_per_day(store: Store, period: Period) -> Figure:
 
 
 def _events_before(store: Store, period: Period) -> int:
-    # Up to the same time of day, so that the running day is compared with as much of a day.
+    # Up to the same time of day, so that the running day is compared with as much of a day; to the
+    # minute, so that for a minute it is the same question, whose answer may be kept.
     earlier = timedelta(days=period.days)
-    begin, end = period.begin - earlier, period.now - earlier
+    begin = period.begin - earlier
+    end = period.now.replace(second=0, microsecond=0) - earlier
     return int(_trend(store, period, begin.isoformat(), end.isoformat())["total"])
 
 
