@@ -71,7 +71,7 @@ KEPT_HEADERS: Json = {
     "X-Saytics-Cache": {
         "description": (
             "`hit` where nothing that the answer depends on was written since it was last worked"
-            " out, so that it was not worked out again."
+            " out, so that it was not worked out again. Absent where the store is not asked."
         ),
         "schema": {"enum": ["hit", "miss"]},
     }
