@@ -27,7 +27,7 @@ from saytics_server.query import (
     activity,
     event_list,
     funnel_question,
-    paths,
+    path_question,
     periods,
     retention,
     trends,
@@ -133,7 +133,7 @@ def test_no_warning_is_documented_that_is_none() -> None:
         ("### GET /v1/reports/funnels", funnel_question.PARAMETERS),
         ("### GET /v1/reports/retention", retention.PARAMETERS),
         ("### GET /v1/reports/lifecycle", activity.PARAMETERS),
-        ("### GET /v1/reports/paths", paths.PARAMETERS),
+        ("### GET /v1/reports/paths", path_question.PARAMETERS),
     ],
 )
 def test_every_query_parameter_is_documented(heading: str, parameters: tuple[str, ...]) -> None:

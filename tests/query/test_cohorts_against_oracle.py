@@ -18,7 +18,7 @@ from active_histories import (
     thorough,
     zone_of,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from rows import fresh_workspace_id, insert_history
 
 from oracle import cohorts as oracle
@@ -202,8 +202,7 @@ def report(reader: Reader, asked: Asked, world: World) -> None:
         assert (behind["count"], found) == (len(expected[value]), expected[value])
 
 
-@pytest.mark.timeout(600)
-@quick
+@settings(parent=quick, max_examples=6)
 @given(asked=cases(case_of))
 def test_cohorts_hold_who_the_oracle_says(store, asked):
     """Persons of each cohort, and a report filtered and broken down by them, are the naive ones."""

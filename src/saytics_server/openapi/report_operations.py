@@ -11,8 +11,7 @@ from typing import Any
 import msgspec
 
 from saytics_server.openapi.refusals import KEPT_HEADERS, READ_CODES, Json, as_json, ref, refusals
-from saytics_server.query import activity, catalogue, funnel_question, retention
-from saytics_server.query import paths as path_report
+from saytics_server.query import activity, catalogue, funnel_question, path_question, retention
 from saytics_server.query.cohorts import CohortDocument
 from saytics_server.query.model import INTERVALS
 from saytics_server.query.reports import REPORTS, ExplainDocument, PersonsDocument
@@ -123,7 +122,7 @@ def _reports() -> dict[str, Json]:
         "/v1/reports/paths": _get(
             "reportPaths",
             "What persons do after an event, or on the way to it",
-            path_report.PARAMETERS,
+            path_question.PARAMETERS,
             _answer("nodes", "edges", "total"),
         ),
     }

@@ -23,7 +23,7 @@ from saytics_server.query.funnel_shared import Group, groups_of, is_shared, lead
 from saytics_server.query.model import Selection, invalid
 from saytics_server.query.reading import Reader
 from saytics_server.query.scan import ABSENT, TIMESTAMP_MS
-from saytics_server.sql import Sql, int64, joined, sql, string, strings, uint32s
+from saytics_server.sql import Sql, int64, joined, sql, string, uint32s, uint64s
 
 CODE_BITS, TIME_SHIFT = 6, 14
 CODE_MASK = (1 << CODE_BITS) - 1
@@ -38,8 +38,10 @@ ABSENT_VALUE, OTHER_VALUE = 0, 1
 
 # Codes end at 62. Steps that need more masks share events in ways nobody can follow.
 MASKS_MAX = NO_CODE - 1
-# Combinations of masks at equal times: a few dozen where data has whole seconds.
+# Combinations of masks at equal times, a few dozen where data has whole seconds, and the events in
+# all of them: one is resolved in some 10 microseconds, among hundreds of its time in 1,000.
 SHAPES_MAX = 5_000
+SHAPED_EVENTS_MAX = 20_000
 
 
 class FunnelEvents(msgspec.Struct, frozen=True):
@@ -89,10 +91,7 @@ def events_of(
     if query.tie == "strict":
         rows = _joined(events, _every_code(query), _walk_order(query), detailed)
         return FunnelEvents(rows, detailed)
-    grouped = _by_time(
-        query, sql("SELECT *{none} FROM ({events})", none=_none(detailed), events=events)
-    )
-    return FunnelEvents(_with_runs(reader, query, grouped, detailed), detailed)
+    return FunnelEvents(_walked(reader, query, events, detailed), detailed)
 
 
 def marks_of(query: FunnelQuery) -> dict[str, Selection]:
@@ -117,10 +116,6 @@ def value_code(text: Sql) -> Sql:
         text=text,
         absent=string(ABSENT),
     )
-
-
-def _none(detailed: bool) -> Sql:
-    return sql("" if detailed else ", toUInt64(0) AS position, toUInt64(0) AS value")
 
 
 def _masks(reader: Reader, query: FunnelQuery, person: Person | None) -> tuple[int, ...]:
@@ -157,8 +152,8 @@ def _apart(query: FunnelQuery, events: Sql, detailed: bool) -> Sql:
     ]
     code = sql(f"toUInt8(multiIf({', '.join(cases)}, {OTHER_EVENT}))", to=int64(query.span.to_ms))
     # One that came after the masks were asked for is as if it came after this question.
-    alone = f" WHERE {' + '.join(f'step_{place}' for place in steps)} <= 1"
-    events = sql(f"SELECT * FROM ({{events}}){alone}", events=events)
+    alone = sql(" + ".join(f"step_{place}" for place in steps))
+    events = sql("SELECT * FROM ({events}) WHERE {alone} <= 1", events=events, alone=alone)
     if query.exclusions:
         codes = sql(
             "arrayFilter(code -> code > 0, [{codes}])",
@@ -262,81 +257,84 @@ def _in_any_order(
     return FunnelEvents(rows, detailed, groups)
 
 
-def _by_time(query: FunnelQuery, events: Sql) -> Sql:
-    """Return (person, ms, fitting, others, shape): the events of a person at one time.
+def _walked(reader: Reader, query: FunnelQuery, events: Sql, detailed: bool) -> Sql:
+    """Return the rows of events that share steps: what is walked through at each time."""
+    rows = _runs(reader, query, _by_time(query, events, detailed), detailed)
+    others = len(query.required) < len(query.steps) or query.exclusions or query.order == "strict"
+    if not others:
+        return rows
+    beside = _joined(events, _beside(query), "0", detailed)
+    return sql("{rows} UNION ALL {beside}", rows=rows, beside=beside)
 
-    `fitting` has (position, mask over the steps that are not optional, value) in order of
-    position, of each mask only as many as there are steps; `shape` spells their masks.
+
+def _by_time(query: FunnelQuery, events: Sql, detailed: bool) -> Sql:
+    """Return (person, ms, fitting, masks, shape): the events of a person at one time.
+
+    Of each mask over the required steps only as many as it can fill; `shape` stands for the masks.
+    In detail `fitting` has (ms, position, mask, value) in order of position. Without it the order
+    does not matter, and one number sorts four times as fast: ms and mask.
     """
-    return sql(
-        "SELECT person, ms, others, arrayFilter((event, nth) -> nth <= {steps}, found,"
-        " arrayEnumerateUniq(found.2)) AS fitting,"
-        " arrayStringConcat(arrayMap(event -> toString(event.2), fitting), ' ') AS shape FROM ("
-        "SELECT person, ms, arraySort(groupArrayIf((position, mask, value), mask > 0)) AS found,"
-        " groupArrayArray(arrayMap(code -> (toUInt32(code), position, value), codes)) AS others"
-        " FROM (SELECT person, ms, position, value, {mask} AS mask, {codes} AS codes"
-        " FROM ({events})) WHERE mask > 0 OR notEmpty(codes) GROUP BY person, ms)",
-        steps=sql(str(len(query.required))),
-        mask=sql(
+    entry, ms, mask = "(ms, position, mask, value)", "event.1", "event.3"
+    if not detailed:
+        entry = f"toUInt64(ms) * {1 << STEPS_MAX} + mask"
+        ms, mask = f"bitShiftRight(event, {STEPS_MAX})", f"bitAnd(event, {(1 << STEPS_MAX) - 1})"
+    people = sql(
+        "SELECT person, arraySort(groupArray({entry})) AS entries,"
+        " arrayMap(event -> {ms}, entries) AS times FROM (SELECT *, {fits} AS mask FROM ({events}))"
+        " WHERE mask > 0 GROUP BY person",
+        entry=sql(entry),
+        ms=sql(ms),
+        fits=sql(
             "bitAnd({mask}, if(ms <= {to}, {all}, {all} - 1))",
             mask=_mask(query.required),
             to=int64(query.span.to_ms),
             all=sql(f"toUInt32({(1 << len(query.required)) - 1})"),
         ),
-        codes=_other_codes(query),
         events=events,
+    )
+    return sql(
+        "SELECT person, arrayFilter((event, nth) -> nth <= bitCount({mask}), found,"
+        " arrayEnumerateUniq(arrayMap(event -> {mask}, found))) AS fitting,"
+        " arrayMap(event -> toUInt32({mask}), fitting) AS masks, sipHash64(masks) AS shape,"
+        " arrayElement(arrayMap(event -> {ms}, found), 1) AS ms"
+        " FROM (SELECT person, arrayJoin(arraySplit((event, time, before) -> time != before,"
+        " entries, times, arrayShiftRight(times, 1))) AS found FROM ({people}))",
+        mask=sql(mask),
+        ms=sql(ms),
+        people=people,
     )
 
 
-def _other_codes(query: FunnelQuery) -> Sql:
-    """Return the codes of an event beside those of the steps that are not optional."""
-    alone = " + ".join(f"step_{place}" for place in range(len(query.steps)))
-    optional = [
-        sql(
-            f"toUInt8(if(step_{place}, if({alone} > 1, {SHARED_OPTIONAL + place}, {place + 1}), 0))"
-        )
-        for place, step in enumerate(query.steps)
-        if step.optional
-    ]
-    codes = joined(", ", [*optional, *_excluded(query), sql("toUInt8(0)")])
-    return _with_others(query, sql("arrayFilter(code -> code > 0, [{codes}])", codes=codes))
-
-
-def _with_runs(reader: Reader, query: FunnelQuery, grouped: Sql, detailed: bool) -> Sql:
-    """Return the rows of events that share steps, equal times replaced by their runs.
+def _runs(reader: Reader, query: FunnelQuery, by_time: Sql, detailed: bool) -> Sql:
+    """Return the rows of the runs that take the place of the events of each time.
 
     A combination that came after they were asked for is as if it came after this question.
     """
     asked = sql(
-        "SELECT DISTINCT shape FROM ({grouped}) WHERE shape != '' LIMIT {most}",
-        grouped=grouped,
+        "SELECT shape, any(masks) FROM ({by_time}) GROUP BY shape ORDER BY shape LIMIT {most}",
+        by_time=by_time,
         most=int64(SHAPES_MAX + 1),
     )
-    shapes = sorted(row[0] for row in reader.rows(asked))
-    if len(shapes) > SHAPES_MAX:
+    shapes = reader.rows(asked)
+    if len(shapes) > SHAPES_MAX or sum(len(masks) for _, masks in shapes) > SHAPED_EVENTS_MAX:
         raise _too_many()
-    # The first, of no events, is also that of an unknown combination.
-    runs = [
-        [],
-        *(lead([int(mask) for mask in shape.split()], len(query.required)) for shape in shapes),
-    ]
+    # The first is that of an unknown combination.
+    runs = [[], *(lead(masks, len(query.required)) for _, masks in shapes)]
     ends = list(accumulate(map(len, runs)))
     return sql(
-        "SELECT person, toUInt64(ms) * {shift} + row.1 AS key{details} FROM ("
-        "SELECT person, ms, fitting, others, transform(shape, {shapes}, {places}, toUInt32(1))"
-        " AS place FROM ({grouped})) ARRAY JOIN arrayConcat(arrayMap((run, nth) ->"
-        " (toUInt32(nth * {order} + bitAnd(run, {codes})), fitting[bitShiftRight(run, {bits})].1,"
-        " fitting[bitShiftRight(run, {bits})].3),"
-        " arraySlice({runs}, {starts}[place] AS start, {lengths}[place] AS length) AS walk,"
-        " arrayEnumerate(walk)), others) AS row",
-        shift=sql(str(1 << TIME_SHIFT)),
-        order=sql(str(1 << CODE_BITS)),
-        codes=sql(str(CODE_MASK)),
-        bits=sql(str(CODE_BITS)),
-        details=sql(", row.2 AS position, row.3 AS value" if detailed else ""),
-        shapes=strings(["", *shapes]),
-        places=uint32s(range(1, len(runs) + 1)),
-        grouped=grouped,
+        "SELECT person, {key} AS key{details} FROM (SELECT person, ms, fitting,"
+        " arraySlice({runs}, {starts}[place], {lengths}[place]) AS walk"
+        " FROM (SELECT *, transform(shape, {shapes}, {places}, toUInt32(1)) AS place"
+        " FROM ({by_time}))) ARRAY JOIN walk AS run, arrayEnumerate(walk) AS nth",
+        key=sql(
+            f"toUInt64(ms) * {1 << TIME_SHIFT} + nth * {1 << CODE_BITS} + bitAnd(run, {CODE_MASK})"
+        ),
+        details=sql(
+            f", fitting[bitShiftRight(run, {CODE_BITS})].2 AS position,"
+            f" fitting[bitShiftRight(run, {CODE_BITS})].4 AS value"
+            if detailed
+            else ""
+        ),
         runs=uint32s(
             [0]  # an empty list has no type to slice
             + [
@@ -347,7 +345,24 @@ def _with_runs(reader: Reader, query: FunnelQuery, grouped: Sql, detailed: bool)
         ),
         starts=uint32s(2 + end - len(run) for end, run in zip(ends, runs, strict=True)),
         lengths=uint32s(map(len, runs)),
+        shapes=uint64s([0, *(shape for shape, _ in shapes)]),
+        places=uint32s(range(1, len(runs) + 1)),
+        by_time=by_time,
     )
+
+
+def _beside(query: FunnelQuery) -> Sql:
+    """Return the codes of an event beside those of the required steps."""
+    alone = " + ".join(f"step_{place}" for place in range(len(query.steps)))
+    optional = [
+        sql(
+            f"toUInt8(if(step_{place}, if({alone} > 1, {SHARED_OPTIONAL + place}, {place + 1}), 0))"
+        )
+        for place, step in enumerate(query.steps)
+        if step.optional
+    ]
+    codes = joined(", ", [*optional, *_excluded(query), sql("toUInt8(0)")])
+    return _with_others(query, sql("arrayFilter(code -> code > 0, [{codes}])", codes=codes))
 
 
 def _too_many() -> Refused:

@@ -15,7 +15,7 @@ follows from Hall's theorem; `groups_of` says which counts it takes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 import msgspec
@@ -55,36 +55,33 @@ def lead(masks: Sequence[int], steps: int) -> list[tuple[int, int]]:
 
     Of the ways that lead furthest it is the one whose steps take the first events, in their order.
     """
-    runs: list[tuple[int, int]] = []
-    for level in range(steps - 1, -1, -1):
-        events: list[int] = []
-        for last in range(level, steps):
-            filled = _first_filling(masks, range(level, last + 1))
-            if filled is None:
-                break
-            events = filled
-        runs += [(level + place, event) for place, event in enumerate(events)]
-    return runs
+    return [run for level in range(steps - 1, -1, -1) for run in _run(masks, level, steps)]
 
 
-def _first_filling(masks: Sequence[int], steps: range) -> list[int] | None:
-    """Return the events that fill the steps, each the first that leaves the later ones theirs."""
-    events: list[int] = []
-    for place, step in enumerate(steps):
-        for event, mask in enumerate(masks):
-            if event in events or not mask >> step & 1:
+def _run(masks: Sequence[int], level: int, steps: int) -> list[tuple[int, int]]:
+    reached = level + _filled(masks, range(level, steps))
+    left = list(masks)
+    run = []
+    for step in range(level, reached):
+        tried = set()
+        for event, mask in enumerate(left):
+            if not mask >> step & 1 or mask in tried:
                 continue
-            left = [0 if i in events or i == event else m for i, m in enumerate(masks)]
-            if _fills(left, steps[place + 1 :]):
-                events.append(event)
+            # Events of the same mask leave the same to the later steps.
+            tried.add(mask)
+            left[event] = 0
+            if _filled(left, range(step + 1, reached)) == reached - step - 1:
+                run.append((step, event))
                 break
-        else:
-            return None
-    return events
+            left[event] = mask
+    return run
 
 
-def _fills(masks: Sequence[int], steps: Iterable[int]) -> bool:
-    """Return whether every step can have an event of its own (Kuhn's augmenting paths)."""
+def _filled(masks: Sequence[int], steps: range) -> int:
+    """Return how many of the steps, in their order, can each have an event of its own.
+
+    By augmenting paths (Kuhn): a step without an event of its own left makes an earlier one move.
+    """
     taken: dict[int, int] = {}
 
     def place(step: int, tried: set[int]) -> bool:
@@ -96,7 +93,10 @@ def _fills(masks: Sequence[int], steps: Iterable[int]) -> bool:
                     return True
         return False
 
-    return all(place(step, set()) for step in steps)
+    for count, step in enumerate(steps):
+        if not place(step, set()):
+            return count
+    return len(steps)
 
 
 def groups_of(masks: Sequence[int], steps: int) -> list[Group]:

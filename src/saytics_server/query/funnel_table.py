@@ -7,8 +7,8 @@ that medians of `other` and of everybody are as exact as those of a value.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -52,14 +52,14 @@ class Numbers(msgspec.Struct, frozen=True):
 Group = tuple[int | None, int | None]
 
 
-def table_of(rows: Sequence[Sequence[Any]], steps: int) -> dict[Group, Numbers]:
+def table_of(rows: Sequence[Sequence[Any]]) -> dict[Group, Numbers]:
     """Return the rows of `statement_of` by group."""
     table: dict[Group, Numbers] = {}
-    for of_all, value, of_range, bucket, persons, reached, elapsed, bins, *rest in rows:
+    for of_all, value, of_range, bucket, *numbers in rows:
         group = (None if of_all else value, None if of_range else bucket)
-        medians, (in_all, median) = rest[:steps], rest[steps:]
+        size, reached, elapsed, medians, in_all, median, bins = numbers
         counted = dict(zip(*bins, strict=True))
-        table[group] = Numbers(persons, reached, elapsed, medians, in_all, median, counted)
+        table[group] = Numbers(size, reached, elapsed, medians, in_all, median, counted)
     return table
 
 
@@ -104,6 +104,7 @@ def statement_of(query: FunnelQuery, events: FunnelEvents) -> Sql:
     timed = sql(
         "SELECT *, arrayMap(key -> bitShiftRight(key, {shift}),"
         " arrayFill(key -> key > 0, filled)) AS times, arrayDifference(times) AS elapsed,"
+        " arrayMap((time, key) -> if(key > 0, time, NULL), elapsed, filled) AS elapsed_if_filled,"
         " filled[{last}] > 0 AS is_converted, times[{last}] - times[1] AS duration_ms"
         " FROM ({outcomes})",
         shift=sql(str(TIME_SHIFT)),
@@ -135,10 +136,11 @@ def statement_of(query: FunnelQuery, events: FunnelEvents) -> Sql:
 
 def _labelled(query: FunnelQuery, gathered: Sql) -> Sql:
     return sql(
-        "SELECT *, if(dense_rank() OVER (ORDER BY in_value DESC, value) <= {most}, value,"
-        f" toUInt64({OTHER_VALUE})) AS label"
-        " FROM (SELECT *, sum(persons) OVER (PARTITION BY value) AS in_value FROM ({gathered}))",
+        "SELECT *, if(dense_rank() OVER (ORDER BY in_value DESC, value) <= {most}, value, {other})"
+        " AS label FROM (SELECT *, sum(persons) OVER (PARTITION BY value) AS in_value"
+        " FROM ({gathered}))",
         most=int64(query.values_most),
+        other=sql(f"toUInt64({OTHER_VALUE})"),
         gathered=gathered,
     )
 
@@ -150,19 +152,18 @@ class _Aggregate(msgspec.Struct, frozen=True):
 
 def _aggregates(query: FunnelQuery) -> dict[str, _Aggregate]:
     """Return every aggregate by its column, in the order of the rows that `table_of` reads."""
-    middle = "quantileExactInclusiveOrNullIf"
+    duration = sql("duration_ms, is_converted")
     edges = int64s(edge * 1_000 for edge in edges_s(query)[:-1])
     bins = sql("[roundDown(toInt64(duration_ms), {edges})], [toUInt64(1)]", edges=edges)
     asked: dict[str, tuple[str, str, Sql]] = {
         "reached": ("sumForEach", "", sql("arrayMap(key -> toUInt64(key > 0), filled)")),
         "elapsed_of": ("sumForEach", "", sql("elapsed")),
+        # An element that is NULL counts as none: a step's median is of those who filled it.
+        "medians": ("quantileExactInclusiveForEach", "(0.5)", sql("elapsed_if_filled")),
+        "in_all": ("sumIf", "", duration),
+        "median": ("quantileExactInclusiveOrNullIf", "(0.5)", duration),
         "bins": ("sumMapIf", "", sql("{bins}, is_converted", bins=bins)),
     }
-    for step in range(1, len(query.steps) + 1):
-        median = sql(f"elapsed[{step}], filled[{step}] > 0")
-        asked[f"median_{step}"] = (middle, "(0.5)", median)
-    asked["in_all"] = ("sumIf", "", sql("duration_ms, is_converted"))
-    asked["median"] = (middle, "(0.5)", sql("duration_ms, is_converted"))
     return {
         column: _Aggregate(
             sql(f"{name}State{parameter}({{arguments}})", arguments=arguments),
@@ -192,7 +193,7 @@ def shown(query: FunnelQuery, numbers: Numbers | None) -> dict[str, Any]:
         "median_time_s": _seconds(numbers.median_in_all),
         "histogram": [
             {"from_s": begin, "to_s": end, "count": numbers.bins.get(begin * 1_000, 0)}
-            for begin, end in itertools.pairwise(edges)
+            for begin, end in pairwise(edges)
         ],
     }
 

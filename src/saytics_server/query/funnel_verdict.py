@@ -147,10 +147,11 @@ def _around(
 ) -> _Around:
     """Return the events of a mark, written in code, on both sides of an instant."""
     statement = sql(
-        f"SELECT countIf({mark} AND is_before), maxIf({{evidence}}, {mark} AND is_before),"
-        f" countIf({mark} AND is_after), minIf({{evidence}}, {mark} AND is_after)"
+        "SELECT countIf({mark} AND is_before), maxIf({evidence}, {mark} AND is_before),"
+        " countIf({mark} AND is_after), minIf({evidence}, {mark} AND is_after)"
         " FROM (SELECT *, ms < {instant} AS is_before, ms >= {instant}"
         " AND position NOT IN {used} AS is_after FROM ({events}))",
+        mark=sql(mark),
         evidence=EVIDENCE,
         instant=int64(split.instant_ms),
         used=uint64s(split.used),

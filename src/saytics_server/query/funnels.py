@@ -57,7 +57,7 @@ def parse(parameters: Sequence[tuple[str, str]], frame: Frame) -> FunnelQuery:
 def run(reader: Reader, query: FunnelQuery) -> dict[str, Any]:
     """Return the answer: every step, and with a breakdown or an interval each part."""
     events = events_of(reader, query, detailed=query.breakdown is not None)
-    table = table_of(reader.rows(statement_of(query, events)), len(query.steps))
+    table = table_of(reader.rows(statement_of(query, events)))
     answer = {"order": query.order, "window": query.window, **_part(query, table, None)}
     if query.breakdown is not None:
         answer["breakdown"] = [
