@@ -137,12 +137,7 @@ class Links(msgspec.Struct, frozen=True):
         )
 
     def _had_undone(self) -> Sql:
-        if not self.undone:
-            return sql("false")
-        return sql(
-            "anonymous_id IN (SELECT anonymous_id FROM unlinks WHERE workspace_id = {workspace})",
-            workspace=uint32(self.workspace_id),
-        )
+        return _had_undone(self.workspace_id) if self.undone else sql("false")
 
     def _is_quarantined(self, universe: str, user: Sql) -> Sql:
         sides = {"user_id": user, "anonymous_id": sql("anonymous_id")}
@@ -194,24 +189,10 @@ class Links(msgspec.Struct, frozen=True):
             "SELECT * FROM (SELECT anonymous_id, user_id, message_id,"
             " arrayJoin(if(key_type = {secret}, [{secret}, {write}], [{write}])) AS universe,"
             " toUnixTimestamp64Milli(timestamp) AS at_ms FROM ({links})) WHERE {conditions}",
-            links=self._not_undone(links) if self.undone else links,
+            links=_not_undone(links, self.workspace_id, self.as_of_ms) if self.undone else links,
             secret=string(_SECRET),
             write=string(_WRITE),
             conditions=all_of(conditions),
-        )
-
-    def _not_undone(self, links: Sql) -> Sql:
-        """Return `links` without those received before the two ids were last unlinked."""
-        return sql(
-            "SELECT link.* FROM ({links}) AS link LEFT ANY JOIN"
-            " (SELECT anonymous_id, user_id, max((received_at, position)) AS undone"
-            " FROM unlinks WHERE workspace_id = {workspace} AND {received}"
-            " GROUP BY anonymous_id, user_id) AS last"
-            " ON link.anonymous_id = last.anonymous_id AND link.user_id = last.user_id"
-            " WHERE (link.received_at, link.position) > last.undone",
-            links=links,
-            workspace=uint32(self.workspace_id),
-            received=received_by(self.as_of_ms),
         )
 
     def _timeline(self, where: Sql) -> Sql:
@@ -253,6 +234,29 @@ def heads_of(workspace_id: int) -> Sql:
     )
 
 
+def _had_undone(workspace_id: int) -> Sql:
+    """Return the condition that a link of an anonymous id was undone: its head tells too much."""
+    return sql(
+        "anonymous_id IN (SELECT anonymous_id FROM unlinks WHERE workspace_id = {workspace})",
+        workspace=uint32(workspace_id),
+    )
+
+
+def _not_undone(links: Sql, workspace_id: int, as_of_ms: int | None) -> Sql:
+    """Return `links` without those received before the two ids were last unlinked."""
+    return sql(
+        "SELECT link.* FROM ({links}) AS link LEFT ANY JOIN"
+        " (SELECT anonymous_id, user_id, max((received_at, position)) AS undone"
+        " FROM unlinks WHERE workspace_id = {workspace} AND {received}"
+        " GROUP BY anonymous_id, user_id) AS last"
+        " ON link.anonymous_id = last.anonymous_id AND link.user_id = last.user_id"
+        " WHERE (link.received_at, link.position) > last.undone",
+        links=links,
+        workspace=uint32(workspace_id),
+        received=received_by(as_of_ms),
+    )
+
+
 def _among(only_anonymous: Sequence[str] | None) -> Sql:
     if only_anonymous is None:
         return sql("true")
@@ -289,15 +293,15 @@ def links_of(store: Store, workspace_id: int, *, as_of_ms: int | None = None) ->
         heads=heads_of(workspace_id),
     )
     ids, shared, most_own_ids, undone = store.query(*heads.render())[0]
-    # A user has at most its own ids and all shared ones.
+    # A user has at most its own ids and all shared ones; an undoing only makes them fewer.
     likely = most_own_ids + shared > LINK_COUNTERPARTS_MAX if as_of_ms is None else ids > 0
     likely = likely or (shared > 0 and _most_users(store, workspace_id) > LINK_COUNTERPARTS_MAX)
     crowded: set[tuple[str, str, str]] = set()
     if likely:
         for universe in (_SECRET, _WRITE):
             for side in ("user_id", "anonymous_id"):
-                statement = _crowded(workspace_id, universe, side, as_of_ms)
-                found = store.query(*statement.render())
+                crowd = _crowded(workspace_id, universe, side, as_of_ms, undone=undone > 0)
+                found = store.query(*crowd.render())
                 crowded |= {(universe, side, row[0]) for row in found}
     return Links(
         workspace_id,
@@ -321,37 +325,46 @@ def _most_users(store: Store, workspace_id: int) -> int:
     return int(store.query(*statement.render())[0][0])
 
 
-def _crowded(workspace_id: int, universe: str, side: str, as_of_ms: int | None) -> Sql:
-    """Return a SELECT of ids with too many counterparts.
+def _crowded(
+    workspace_id: int, universe: str, side: str, as_of_ms: int | None, *, undone: bool
+) -> Sql:
+    """Return a SELECT of ids with too many counterparts by links that stand.
 
-    Only ids that had several users are looked up among the links: the others' one counterpart
-    stands in their head. As of an earlier time all are looked up.
+    Only ids that had several users, or a link undone, are looked up among the links: the others'
+    one counterpart stands in their head. As of an earlier time all are looked up.
     """
     low, high = ("secret_low", "secret_high") if universe == _SECRET else ("any_low", "any_high")
-    shared = sql(
-        "SELECT anonymous_id FROM ({heads}) WHERE {low} != {high}",
-        heads=heads_of(workspace_id),
-        low=sql(low),
-        high=sql(high),
-    )
-    pairs = sql(
-        "SELECT DISTINCT anonymous_id, user_id FROM links WHERE workspace_id = {workspace}"
-        " AND {received} AND {class} AND {shared}",
+    had_undone = _had_undone(workspace_id) if undone else sql("false")
+    unsettled = sql("true")
+    if as_of_ms is None:
+        unsettled = sql(
+            "anonymous_id IN (SELECT anonymous_id FROM ({heads}) WHERE {low} != {high}"
+            " OR {had_undone})",
+            heads=heads_of(workspace_id),
+            low=sql(low),
+            high=sql(high),
+            had_undone=had_undone,
+        )
+    links = sql(
+        "SELECT anonymous_id, user_id, received_at, position FROM links"
+        " WHERE workspace_id = {workspace} AND {received} AND {class} AND {unsettled}",
         **{"class": sql("key_type = 'secret'" if universe == _SECRET else "true")},
         workspace=uint32(workspace_id),
         received=received_by(as_of_ms),
-        shared=sql("anonymous_id IN ({shared})", shared=shared)
-        if as_of_ms is None
-        else sql("true"),
+        unsettled=unsettled,
     )
+    if undone:
+        links = _not_undone(links, workspace_id, as_of_ms)
+    pairs = sql("SELECT DISTINCT anonymous_id, user_id FROM ({links})", links=links)
     if side == "user_id" and as_of_ms is None:
         pairs = sql(
             "{pairs} UNION ALL SELECT anonymous_id, {low} AS user_id FROM ({heads})"
-            " WHERE {low} = {high} AND {low} != ''",
+            " WHERE {low} = {high} AND {low} != '' AND NOT {had_undone}",
             pairs=pairs,
             heads=heads_of(workspace_id),
             low=sql(low),
             high=sql(high),
+            had_undone=had_undone,
         )
     return sql(
         "SELECT {side} FROM ({pairs}) GROUP BY {side} HAVING count() > {most}",

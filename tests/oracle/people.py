@@ -38,6 +38,9 @@ class Households(list[Item]):
     def only(self, keep: Callable[[Item], bool]) -> Households:
         return Households([list(filter(keep, household)) for household in self.households])
 
+    def changed(self, change: Callable[[Item], Item]) -> Households:
+        return Households([list(map(change, household)) for household in self.households])
+
     def around(self, side: str, known: str) -> list[Item]:
         """Return the household of an id, an empty one where nobody has it."""
         return self._of.get((side, known), [])

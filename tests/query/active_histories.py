@@ -52,9 +52,9 @@ _checks = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 # statements; persons and verdicts behind it are a dozen more. A seed has nothing to shrink to.
 _phases = [Phase.explicit, Phase.reuse, Phase.generate]
 quick = settings(
-    derandomize=True, max_examples=12, deadline=None, suppress_health_check=_checks, phases=_phases
+    derandomize=True, max_examples=8, deadline=None, suppress_health_check=_checks, phases=_phases
 )
-quick_persons = settings(parent=quick, max_examples=3)
+quick_persons = settings(parent=quick, max_examples=2)
 thorough = settings(parent=quick, max_examples=30)
 
 

@@ -304,4 +304,4 @@ def test_behind_funnels_are_whom_the_oracle_counts(store, case):
 @given(case=cases(case_of))
 def test_funnels_count_as_the_oracle_does_in_many_histories(store, case):
     """Numbers, persons and verdicts stay the naive ones over two thousand persons."""
-    compare(store, *case, *ASKED)
+    compare(store, *case, 1, 1)

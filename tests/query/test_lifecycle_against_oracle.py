@@ -145,4 +145,4 @@ def test_behind_lifecycle_are_whom_the_oracle_counts(store, case):
 @given(case=cases(case_of))
 def test_lifecycle_counts_as_the_oracle_does_in_many_histories(store, case):
     """Numbers, persons and verdicts stay the naive ones over two thousand persons."""
-    compare(store, *case, *ASKED)
+    compare(store, *case, 1, 1)

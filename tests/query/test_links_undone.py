@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 from typing import Any, NamedTuple
 
@@ -10,8 +11,9 @@ from active_histories import DAY_MS, HOUR_MS, cases, history_of, key_of, quick, 
 from hypothesis import given
 from rows import fresh_workspace_id, insert_history, instant_ms
 
-from oracle.people import events_of, person_of
+from oracle.people import Households, events_of, person_of
 from saytics_server.event import UnlinkRow
+from saytics_server.people import LINK_COUNTERPARTS_MAX
 from saytics_server.query.cohorts import EVER
 from saytics_server.query.model import Frame, Selection
 from saytics_server.query.reading import Reader
@@ -31,7 +33,7 @@ class Undoing(NamedTuple):
 
 
 class Asked(NamedTuple):
-    history: list[dict[str, Any]]
+    history: Households
     undone: list[Undoing]
     as_of_ms: int | None
 
@@ -54,22 +56,23 @@ def counts(store: Any, workspace_id: int, as_of_ms: int | None) -> dict[str, int
     return dict(rows)
 
 
-def standing(asked: Asked) -> list[dict[str, Any]]:
+def standing(asked: Asked) -> Households:
     """Return the history as it would have been without what was undone, and was received later."""
-    kept = []
-    for item in asked.history:
-        received = (item["receivedAt"], item["position"])
-        if asked.as_of_ms is not None and received[0] > asked.as_of_ms:
-            continue
+
+    def without_void(item: dict[str, Any]) -> dict[str, Any]:
         is_void = any(
             (one.anonymous_id, one.user_id) == (item.get("anonymousId"), item.get("userId"))
-            and received < (one.received_ms, one.position)
+            and (item["receivedAt"], item["position"]) < (one.received_ms, one.position)
             and (asked.as_of_ms is None or one.received_ms <= asked.as_of_ms)
             for one in asked.undone
         )
         # An event stays its user's, a call still sets traits: only the link is gone.
-        kept.append({**item, "anonymousId": None} if is_void else item)
-    return kept
+        return {**item, "anonymousId": None} if is_void else item
+
+    known = asked.history.only(
+        lambda item: asked.as_of_ms is None or item["receivedAt"] <= asked.as_of_ms
+    )
+    return known.changed(without_void)
 
 
 def expected(asked: Asked) -> dict[str, int]:
@@ -83,29 +86,29 @@ def expected(asked: Asked) -> dict[str, int]:
 
 def case_of(random: Random) -> Asked:
     _, middle = zone_of(random)
-    history = [
-        {**item, "receivedAt": item["timestamp"] + random.choice([0, 0, HOUR_MS, 3 * DAY_MS])}
-        for item in history_of(random, middle)
-    ]
-    links = [
-        (place, item)
-        for place, item in enumerate(history, start=1)
-        if item.get("anonymousId") and item.get("userId")
-    ]
+    places = itertools.count(1)
+    history = history_of(random, middle).changed(
+        lambda item: {
+            **item,
+            "receivedAt": item["timestamp"] + random.choice([0, 0, HOUR_MS, 3 * DAY_MS]),
+            "position": next(places) * 1_000 + 500,
+        }
+    )
+    links = [item for item in history if item.get("anonymousId") and item.get("userId")]
     undone = []
-    for number in range(random.randint(1, 4) if links else 0):
-        place, item = random.choice(links)
-        position = random.choice([place, 10_000]) if random.random() < 0.7 else 0
+    for number in range(random.randint(1, 4 + len(links) // 5) if links else 0):
+        item = random.choice(links)
+        # Just before the item by receipt, after everything, before everything.
+        position = random.choice([item["position"] - 500, 10_000_000])
+        position = position if random.random() < 0.7 else 0
         undone.append(
             Undoing(
                 item["anonymousId"],
                 item["userId"],
                 item["receivedAt"] + random.choice([0, 0, 1, -1, DAY_MS]),
-                # Never a position of the history's own.
-                position * 10 + number,
+                position + number,
             )
         )
-    history = [{**item, "position": place * 10 + 5} for place, item in enumerate(history, start=1)]
     moments = [item["receivedAt"] for item in history] + [one.received_ms for one in undone]
     as_of_ms = random.choice([None, random.choice(moments) + random.choice([0, -1, 1])])
     return Asked(history, undone, as_of_ms)
@@ -132,6 +135,41 @@ def test_events_belong_to_whom_the_standing_links_say(store, asked):
 def test_events_belong_to_whom_the_standing_links_say_in_many_histories(store, asked):
     """The same over hundreds of histories."""
     compare(store, asked)
+
+
+def test_an_undone_link_no_longer_counts_towards_quarantine(store, workspace_id):
+    """1,001 ids linked to a user are too many; with one of them undone the others are used."""
+    places = range(LINK_COUNTERPARTS_MAX + 1)
+    history: list[dict[str, Any]] = [
+        {"type": "identify", "userId": "u", "anonymousId": f"d{place}", "timestamp": NOON_MS}
+        for place in places
+    ]
+    history += [
+        {"event": "A", "anonymousId": f"d{place}", "timestamp": NOON_MS} for place in (7, 8)
+    ]
+    insert_history(store, workspace_id, history)
+    assert counts(store, workspace_id, None) == {"ad7": 1, "ad8": 1}
+    insert_undone(store, workspace_id, [Undoing("d7", "u", NOON_MS + 5, 9_999)])
+    assert counts(store, workspace_id, None) == {"ad7": 1, "uu": 1}
+    assert counts(store, workspace_id, NOON_MS + 4) == {"ad7": 1, "ad8": 1}
+
+
+def test_an_undone_user_of_a_device_no_longer_counts_towards_quarantine(store, workspace_id):
+    """A device of 1,001 users is nobody's; with one user undone it is the latest's of the others,
+    and linked again it is nobody's once more."""
+    device = {"anonymousId": "d"}
+    history: list[dict[str, Any]] = [
+        {"type": "identify", "userId": f"u{place}", "timestamp": NOON_MS - place, **device}
+        for place in range(LINK_COUNTERPARTS_MAX + 1)
+    ]
+    history.append({"event": "A", "timestamp": NOON_MS + 1, **device})
+    insert_history(store, workspace_id, history)
+    assert counts(store, workspace_id, None) == {"ad": 1}
+    insert_undone(store, workspace_id, [Undoing("d", "u0", NOON_MS + 5, 9_999)])
+    assert counts(store, workspace_id, None) == {"uu1": 1}
+    again = {**history[0], "timestamp": NOON_MS + 6, "position": 10_000}
+    insert_history(store, workspace_id, [again])
+    assert counts(store, workspace_id, None) == {"ad": 1}
 
 
 def test_an_undone_link_gives_way_to_the_one_before(store, workspace_id):
