@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.machine import describe
 
-NAMES = ("ingest", "loader", "freshness", "repeated_import", "reports")
+NAMES = ("ingest", "loader", "freshness", "repeated_import", "reports", "sdks", "sdk_soak")
 
 
 def main() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
@@ -46,6 +50,41 @@ def test_the_shown_curl_line_sends_the_first_event(empty_server: LiveServer, tab
     if shutil.which("curl"):
         subprocess.run(["sh", "-c", snippet.replace("curl ", "curl -sf ", 1)], check=True)
         expect(page.locator("#first-event")).to_contain_text("First event received")
+
+
+@contextlib.contextmanager
+def served(html: str) -> Iterator[str]:
+    """Serve one page under every path: a site, of the same address space as the server."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    site = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=site.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{site.server_port}"
+    site.shutdown()
+    site.server_close()
+
+
+def test_the_shown_browser_snippet_sends_the_first_event(empty_server: LiveServer, tabs: Tabs):
+    """Pasted as it stands into a page of another site, it sends the page's view."""
+    page = tabs.open()
+    log_in(page, empty_server)
+    page.click("#tab-browser")
+    pasted = f"<!doctype html><title>Größe</title>{page.locator('#code-browser-send').inner_text()}"
+    with served(pasted) as address:
+        tabs.open().goto(f"{address}/pricing")
+        expect(page.locator("#first-event")).to_contain_text("First event received")
+        expect(page.locator("#arrivals .arrival-event")).to_have_text(
+            ["Page View", "Session Started"]
+        )
 
 
 def test_a_new_secret_key_is_shown_once(live_server: LiveServer, tabs: Tabs):

@@ -15,6 +15,7 @@ import pytest
 from documents import ROOT, Block, blocks, read
 
 from factories import unique
+from saytics_server.dashboard.set_up import Place, snippets
 from serving import Serving
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8640"
@@ -206,3 +207,15 @@ def test_the_import_recipe_counts_once(server: Serving, tmp_path: Path) -> None:
 def _install_node_sdk(folder: Path) -> None:
     (folder / "node_modules/@saytics").mkdir(parents=True)
     (folder / "node_modules/@saytics/node").symlink_to(ROOT / "sdks/node")
+
+
+def test_the_set_up_page_and_the_readme_show_one_browser_snippet() -> None:
+    """The page fills in the address and the key; all else is the README's."""
+    readme = (ROOT / "sdks/browser/README.md").read_text()
+    place = Place(DEFAULT_ADDRESS, "/sdk/node.tgz", "/sdk/python.whl")
+    (shown,) = (
+        snippet
+        for snippet in snippets(place, "YOUR_WRITE_KEY", KEY_PLACE, "browser")
+        if snippet.selected
+    )
+    assert f"```html\n{shown.steps[0].code}\n```" in readme

@@ -148,20 +148,14 @@ saytics.flush()"""
 def _browser(place: Place, key: str) -> Step:
     code = f"""\
 <script>
-  function track(event, properties) {{
-    let id = localStorage.getItem('visitor');
-    if (!id) {{
-      id = crypto.getRandomValues(new Uint32Array(4)).join('-');
-      localStorage.setItem('visitor', id);
-    }}
-    navigator.sendBeacon(
-      '{place.host}/v1/events?key={key}',
-      JSON.stringify({{ event, anonymousId: id, properties }})
-    );
+  window.Saytics = {{ calls: [] }};
+  for (const name of ['init', 'track', 'identify', 'page', 'reset', 'flush', 'optOut', 'optIn']) {{
+    Saytics[name] = (...values) => {{ Saytics.calls.push([name, values, Date.now()]); }};
   }}
-  track('Page View', {{ path: location.pathname }});
-</script>"""
-    return Step("browser-send", "In the page's head", code)
+  Saytics.init('{key}');
+</script>
+<script async src="{place.host}/saytics.js"></script>"""
+    return Step("browser-send", "In the page's head, after its title", code)
 
 
 def key_names(keys: list[Key]) -> tuple[str, list[str]]:
