@@ -228,6 +228,9 @@ class _Server(ThreadingHTTPServer):
     # Some open a connection for each event.
     request_queue_size = 1024
 
+    def handle_error(self, *_: object) -> None:
+        """Stay quiet: a process that ends resets its connections."""
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
