@@ -49,7 +49,7 @@ LEFT_OUT = {
     "answers/sums_that_do_not_add_up": "trusts `status: ok`; sums are not checked, for its 4 kB",
     "answers/too_large_is_halved": "halves what it sends from then on, not only this batch",
     "answers/connection_closed_while_it_rested": "the browser's own connections, not the SDK's",
-    "answers/whole_batch_rejected": "400 without reasons: halves find the event that spoils the rest",
+    "answers/whole_batch_rejected": "400 without reasons: halves find the event at fault",
     "answers/redirect": "`fetch` follows it; the key is public and stays in the first address",
     "requests/track_of_the_first_page": _OTHER_SHAPE,
     "requests/every_field_given": _OWN_IDS,
