@@ -380,6 +380,12 @@ class Collector:
 
     # --- what the steps use ---
 
+    def trouble(self) -> str | None:
+        """Return the code with which a good event would be refused now, None if accepted."""
+        if self._clock.now_ms() < self._last_received_ms - CLOCK_STEP_BACK_MS_MAX:
+            return "clock_invalid"
+        return self._log.trouble()
+
     def _receive_time(self) -> int:
         """Return the time of receipt, which never goes back: partitions and `as_of` stand on it."""
         now_ms = self._clock.now_ms()

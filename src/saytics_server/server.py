@@ -251,7 +251,7 @@ class Server:
             parts.accounts,
             self._questions,
             self._clock,
-            lambda: self._unready,
+            lambda: self._unready or self.collector.trouble(),
             self._unlink,
             counted=parts.log,
         )

@@ -54,6 +54,8 @@ def _send_beyond_the_bound(tenant: Tenant) -> tuple[list[str], list[str]]:
                 continue
             assert error(answer) == (503, "overloaded", None)
             assert int(answer.headers["retry-after"]) >= 1
+            if not refused:
+                assert error(tenant.serving.client.get("/readyz")) == (503, "overloaded", None)
             refused.append(sending[done])
             if len(refused) == 30:
                 tenant.serving.operate("release.set()")
@@ -75,9 +77,11 @@ def test_a_clock_set_back_refuses_until_it_is_right(operated: Serving):
     try:
         refused = tenant.track()
         assert error(refused) == (503, "clock_invalid", None)
+        assert error(operated.client.get("/readyz")) == (503, "clock_invalid", None)
         assert int(refused.headers["retry-after"]) >= 1
         operated.operate("collector._clock = Shifted(right, -3_000)")
         assert tenant.track().json() == OK
+        assert operated.client.get("/readyz").status_code == 200
     finally:
         operated.operate("collector._clock = right")
     operated.wait_visible()
@@ -97,6 +101,8 @@ def test_a_disk_below_its_floor_refuses_events_and_answers_reports(operated: Ser
     try:
         refused = tenant.track()
         assert error(refused) == (503, "storage_full", None)
+        assert error(operated.client.get("/readyz")) == (503, "storage_full", None)
+        assert operated.client.get("/healthz").status_code == 200
         assert int(refused.headers["retry-after"]) >= 1
         assert error(tenant.serving.track({"event": "X"}, tenant.secret))[1] == "missing_id"
         assert len(operated.events(tenant.secret)) == 1

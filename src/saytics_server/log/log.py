@@ -158,6 +158,12 @@ class Log:
         self._writer.submit(pending)
         return await future
 
+    def trouble(self) -> str | None:
+        """Return the code with which an append would be refused now, None if it would be taken."""
+        if self._waiting_requests >= WAITING_REQUESTS_MAX or self._writer.is_tail_full:
+            return "overloaded"
+        return None if self._writer.has_room() else "storage_full"
+
     def append_and_wait(self, rows: Sequence[Row]) -> AppendResult:
         """Append from a thread of its own (imports, tools); return when on disk."""
         done = threading.Event()

@@ -447,6 +447,10 @@ class Writer:
         self._covered_position = snapshot.covered_position
         return True
 
+    def has_room(self) -> bool:
+        """Tell whether the disk has its floor free, looked at now."""
+        return shutil.disk_usage(self._folder).free >= self._free_bytes_min
+
     @property
     def is_tail_full(self) -> bool:
         """Whether the store is so far behind that no more ids may be taken."""

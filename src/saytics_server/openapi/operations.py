@@ -43,7 +43,7 @@ def paths() -> Json:
                 "getReadiness",
                 "Can the server take and count events?",
                 STATUS,
-                ("starting", "shutting_down"),
+                ("starting", "shutting_down", "storage_full", "overloaded", "clock_invalid"),
             )
         },
     }
