@@ -103,7 +103,10 @@ def page(answer: Callable[[Visit], Response]) -> MemberHandler:
     async def handler(request: Request, context: DashboardContext, member: Visitor) -> Response:
         visit = await visit_of(request, context, member)
         if request.method in ("GET", "HEAD"):
-            return await context.found(request, member, visit.workspace, _read, visit, answer)
+            same = str(request.url)
+            return await context.found(
+                request, member, visit.workspace, _read, visit, answer, same=same
+            )
         return await run_in_threadpool(answer, visit)
 
     return handler

@@ -46,7 +46,7 @@ class Visit:
     async def found(self, work: Callable[..., Found], *more: Any) -> Found:
         """Return what `work` finds for this visit in the store, once it is its turn there."""
         return await self.context.found(
-            self.request, self.member, self.workspace, work, self, *more
+            self.request, self.member, self.workspace, work, self, *more, same=str(self.request.url)
         )
 
     @cached_property
