@@ -9,7 +9,7 @@ from rows import insert_history, instant_ms
 
 from saytics_server.errors import Refused
 from saytics_server.people import Person
-from saytics_server.query import paths
+from saytics_server.query import paths, reports
 from saytics_server.query.document import read_document
 from saytics_server.query.model import Frame, Selection
 from saytics_server.query.reading import Reader
@@ -305,3 +305,17 @@ def test_alternatives_are_an_anchor_each(store, workspace_id):
         ("1:A", 1), ("1:B", 1), ("2:A", 1),
     ]  # fmt: skip
     assert answer["total"] == 2
+
+
+def test_as_of_in_the_query_string_leaves_out_what_came_later(store, workspace_id):
+    """An event received after `as_of` is on no path, though it happened before."""
+    late = {"receivedAt": TEN_MS + 60 * MINUTE_MS}
+    insert_history(store, workspace_id, [event("A", 0), event("B", 1), event("C", 2, **late)])
+    now = Frame(workspace_id, "UTC", 0, TEN_MS + 90 * MINUTE_MS)
+    ids = {}
+    for as_of in ("2024-01-10T10:30:00Z", "2024-01-10T11:00:00Z"):
+        question = [*DAY, ("start", "A"), ("as_of", as_of)]
+        put = reports.asked_by_parameters("paths", question, now)
+        answer = reports.answer(Reader(store, put.frame), put)
+        ids[as_of[11:16]] = [node["id"] for node in answer["nodes"]]
+    assert ids == {"10:30": ["1:A", "2:B"], "11:00": ["1:A", "2:B", "3:C"]}
