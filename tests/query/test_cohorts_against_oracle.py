@@ -202,6 +202,7 @@ def report(reader: Reader, asked: Asked, world: World) -> None:
         assert (behind["count"], found) == (len(expected[value]), expected[value])
 
 
+@pytest.mark.timeout(600)
 @settings(parent=quick, max_examples=6)
 @given(asked=cases(case_of))
 def test_cohorts_hold_who_the_oracle_says(store, asked):

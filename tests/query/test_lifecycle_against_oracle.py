@@ -125,6 +125,7 @@ def compare(
         assert verdict["counted"] == bool(told)
 
 
+@pytest.mark.timeout(600)
 @quick
 @given(case=cases(case_of))
 def test_lifecycle_counts_as_the_oracle_does(store, case):
@@ -132,6 +133,7 @@ def test_lifecycle_counts_as_the_oracle_does(store, case):
     compare(store, *case)
 
 
+@pytest.mark.timeout(600)
 @quick_persons
 @given(case=cases(case_of))
 def test_behind_lifecycle_are_whom_the_oracle_counts(store, case):

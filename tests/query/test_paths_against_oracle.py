@@ -163,6 +163,7 @@ def compare(store: Any, question: Question, history: list[Any], most: int = 0) -
         assert shown == [[node_id(node) for node in path] for path in in_time]
 
 
+@pytest.mark.timeout(600)
 @quick
 @given(case=cases(case_of))
 def test_paths_are_those_of_the_oracle(store, case):
@@ -170,6 +171,7 @@ def test_paths_are_those_of_the_oracle(store, case):
     compare(store, *case)
 
 
+@pytest.mark.timeout(600)
 @quick_persons
 @given(case=cases(case_of))
 def test_behind_paths_are_whom_the_oracle_counts(store, case):

@@ -164,6 +164,7 @@ def cells_of(expected: dict[str | None, list[Cohort]]) -> list[tuple[dict[str, A
     return [cell for cell in cells if cell[1]] + [cell for cell in cells if not cell[1]][:1]
 
 
+@pytest.mark.timeout(600)
 @quick
 @given(case=cases(case_of))
 def test_retention_counts_as_the_oracle_does(store, case):
@@ -171,6 +172,7 @@ def test_retention_counts_as_the_oracle_does(store, case):
     compare(store, *case)
 
 
+@pytest.mark.timeout(600)
 @quick_persons
 @given(case=cases(case_of))
 def test_behind_retention_are_whom_the_oracle_counts(store, case):

@@ -93,6 +93,7 @@ def compare_ratios(
     ]
 
 
+@pytest.mark.timeout(600)
 @quick
 @given(case=cases(case_of))
 def test_stickiness_counts_as_the_oracle_does(store, case):
@@ -100,6 +101,7 @@ def test_stickiness_counts_as_the_oracle_does(store, case):
     compare(store, *case)
 
 
+@pytest.mark.timeout(600)
 @quick_persons
 @given(case=cases(case_of))
 def test_behind_stickiness_are_whom_the_oracle_counts(store, case):
