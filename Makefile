@@ -8,7 +8,7 @@ UV_VERSION := 0.13.9
 SDK_FILES := src/saytics_server/sdk_files
 SDK_SOURCES := $(wildcard sdks/node/package.json sdks/browser/package.json sdks/browser/package-lock.json $(wildcard sdks/browser/src/*) $(wildcard sdks/node/src/*) sdks/python/pyproject.toml sdks/python/src/saytics/*.py sdks/python/src/saytics/integrations/*.py)
 
-.PHONY: run test test-slow test-browser lint types format bench sdks lock clean ci
+.PHONY: run test test-slow test-browser lint types format bench soak sdks lock clean ci
 
 run: $(VENV)/.installed $(SDK_FILES)/.built
 	$(BIN)/saytics serve
@@ -36,6 +36,11 @@ format: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python -m bench
+
+# A long run of the SDKs against a server that fails now and then; `make soak EVENTS=500000` for a look.
+EVENTS ?= 10000000
+soak: $(VENV)/.installed-dev
+	$(BIN)/python -m bench sdk_soak --events $(EVENTS)
 
 ci:
 	bash .ci/run

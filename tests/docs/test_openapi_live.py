@@ -49,6 +49,7 @@ REQUESTS = [
     Asked("GET", "/v1/events", {"params": {"userId": USER, "limit": 1}}, 200),
     Asked("GET", "/v1/events", {"params": {"cursor": "nonsense"}}, 400),
     Asked("GET", "/v1/users/{id}", {}, 200),
+    Asked("GET", "/v1/usage", {}, 200),
     Asked(
         "GET", "/v1/reports/events", {"params": {"metric": "sum:mrr", "breakdown": "colour"}}, 200
     ),
