@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from factories import unique
 from serving import Serving
 
@@ -60,3 +62,20 @@ def test_losses_are_counted_once(server: Serving):
         {"key": {"class": "write"}, "library": whole, "events": 5},
     ]
     assert found["events"] - before["events"] == 4
+
+
+@pytest.mark.parametrize("name", ['"a\\ud800b"', '"a\\u0000b"', "7", "null", "[]"])
+def test_a_library_of_no_name_costs_nobody_anything(server: Serving, name: str):
+    """Whatever stands in its place, what was lost is counted and the server goes on."""
+    good, bad = (
+        f'{{"event":"E","userId":"u","messageId":"{unique("m")}"{context}}}'
+        for context in ("", f',"context":{{"library":{{"name":{name}}}}}')
+    )
+    count = sum(lost["events"] for lost in usage(server)["dropped"])
+    answer = server.client.post(
+        "/v1/events/batch",
+        content=f'{{"events":[{bad},{good}],"dropped":1}}',
+        headers={"Authorization": f"Bearer {server.write_key}"},
+    )
+    assert answer.status_code == 200, answer.text
+    assert sum(lost["events"] for lost in usage(server)["dropped"]) == count + 1
