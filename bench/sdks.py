@@ -16,7 +16,7 @@ from bench.field import SDKS, Counting, Field, Sdk
 EVENTS = 8_000
 # Each is a request of its own or blocks on one; a tenth is enough to see.
 EVENTS_UNBATCHED = 800
-ROUNDS = 3
+ROUNDS = 2
 LOSS_EVENTS = 500
 
 
