@@ -21,6 +21,15 @@ def saytics(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+def started(*arguments: object) -> subprocess.Popen[bytes]:
+    """Start a command and return it; what it says is nobody's."""
+    return subprocess.Popen(
+        [str(Path(sys.executable).with_name("saytics")), *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def found_by_check(data_dir: Path) -> list[str]:
     """Return what `saytics check` finds; its exit code must say the same."""
     done = saytics("check", "--data-dir", data_dir)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keeping import flip_byte, found_by_check, saytics
 from sending import Load, verdict
 
+import waiting
 from factories import wire_event
+from keeping import flip_byte, found_by_check, saytics, started
 from saytics_server.backup import MANIFEST
 from saytics_server.errors import Failure
 from saytics_server.restore import restore
@@ -177,6 +178,34 @@ def test_a_backup_killed_half_way_is_none(loaded: Path, tmp_path: Path):
     made = saytics("backup", tmp_path / "copy", "--data-dir", data_dir)
     assert made.returncode == 0, made.stderr
     assert not (tmp_path / "copy.partial").exists()
+    assert not (data_dir / "store/shadow/backup").exists()
+
+
+@pytest.mark.slow
+def test_a_server_told_to_stop_gives_its_backup_up(loaded: Path, tmp_path: Path):
+    """It ends cleanly and in time, and leaves nothing of the backup; so does one not waited for."""
+    data_dir = Path(shutil.copytree(loaded, tmp_path / "data", symlinks=True))
+    serving = Serving(data_dir, operated=True).start()
+    serving.operate(
+        "import time, saytics_server.backup as backup\n"
+        "calls, copied = [], backup.copied\n"
+        "def slow(*arguments):\n"
+        "    calls.append(1); time.sleep(0.5)\n"
+        "    return copied(*arguments)\n"
+        "backup.copied = slow"
+    )
+    command = ["backup", tmp_path / "copy", "--data-dir", data_dir]
+    for stops in (False, True):
+        asking = started(*command)
+        serving.operate("calls.clear()\nwhile len(calls) < 3: time.sleep(0.01)")
+        assert (tmp_path / "copy.partial").exists()
+        if stops:
+            assert serving.stop() == 0
+        else:
+            asking.kill()
+        asking.wait(30)
+        waiting.until(lambda: not (tmp_path / "copy.partial").exists(), what="tidying up")
+    assert not (tmp_path / "copy").exists()
     assert not (data_dir / "store/shadow/backup").exists()
 
 
