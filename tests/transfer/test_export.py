@@ -59,6 +59,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     serving.kill()
 
 
+@pytest.mark.slow
 def test_lines_of_events_are_what_the_api_shows(full: Serving, tmp_path: Path):
     """The same objects in order of acceptance; persons with their latest traits and ids."""
     told = exported(full, tmp_path / "out", "jsonl")
