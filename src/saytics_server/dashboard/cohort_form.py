@@ -213,7 +213,8 @@ def tree_of(definition: Mapping[str, Any]) -> Node:
 
 
 def _node(definition: Mapping[str, Any]) -> Node:
-    (kind, content), *_ = definition.items()
+    # A client may have sent the other fields as null.
+    kind, content = next(item for item in definition.items() if item[1] is not None)
     if kind in ("and", "or"):
         return _group("all" if kind == "and" else "any", [_node(part) for part in content])
     if kind == "not":
@@ -235,6 +236,11 @@ def _node(definition: Mapping[str, Any]) -> Node:
     return did or _as_json(definition)
 
 
+def _is_typed(text: str) -> bool:
+    """Tell whether a field of one line keeps a text: browsers drop line breaks in it."""
+    return not any(character in text for character in "\r\n")
+
+
 def _is_line(text: str) -> bool:
     """Tell whether a text comes back from a field of lines as it went in."""
     return _lines(text) == [text]
@@ -251,14 +257,16 @@ def _as_json(definition: Mapping[str, Any]) -> Node:
 def _trait_node(asked: Filter) -> Node:
     if isinstance(asked, Group):
         return _group("all" if asked.every else "any", [_trait_node(part) for part in asked.parts])
-    if asked.operator in WITH_LIST and not all(
-        each and each == each.strip() and "," not in each for each in asked.values
+    is_list = asked.operator in WITH_LIST
+    if not all(map(_is_typed, (*asked.values, *asked.reference.keys))) or (
+        is_list and not all(_is_line(each) and "," not in each for each in asked.values)
     ):
-        condition = {
+        condition: dict[str, Any] = {
             "property": written(asked.reference),
             "operator": asked.operator,
-            "value": list(asked.values),
         }
+        if asked.values:
+            condition["value"] = list(asked.values) if is_list else asked.values[0]
         return _as_json({"traits": [condition]})
     return new_node(
         "",
@@ -276,7 +284,7 @@ def _did_node(kind: str, content: Mapping[str, Any]) -> Node | None:
     # An object of filters is no string, nor is what stands in a list of objects.
     if not all(isinstance(each, str) and _is_line(each) for each in filters):
         return None
-    if content.get("events"):
+    if content.get("events") or not _is_typed(content.get("event") or ""):
         return None
     window = "last" if content.get("last_days") else "ever"
     if content.get("from") or content.get("to"):
