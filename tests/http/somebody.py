@@ -34,18 +34,18 @@ class Somebody:
         """Ask for a page."""
         return self.http.get(path, params=query)
 
-    def send(self, path: str, seen_on: str, **fields: str) -> httpx.Response:
+    def send(self, path: str, seen_on: str, /, **fields: str) -> httpx.Response:
         """Send a form with the token of the page it is seen on."""
-        return self.post(path, token=self.token(seen_on), **fields)
+        return self.post(path, self.token(seen_on), **fields)
 
     def token(self, seen_on: str) -> str:
         """Return the token of the first form of a page; '' where there is none."""
         found = re.search(r'name="csrf_token" value="([^"]+)"', self.http.get(seen_on).text)
         return found[1] if found else ""
 
-    def post(self, path: str, token: str, **fields: str) -> httpx.Response:
+    def post(self, path: str, csrf_token: str, /, **fields: str) -> httpx.Response:
         """Send fields with a token."""
-        return self.http.post(path, data={"csrf_token": token, **fields})
+        return self.http.post(path, data={"csrf_token": csrf_token, **fields})
 
 
 class Team:

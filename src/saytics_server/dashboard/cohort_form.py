@@ -213,7 +213,8 @@ def tree_of(definition: Mapping[str, Any]) -> Node:
 
 
 def _node(definition: Mapping[str, Any]) -> Node:
-    (kind, content), *_ = definition.items()
+    # A client may have sent the other fields as null.
+    kind, content = next(item for item in definition.items() if item[1] is not None)
     if kind in ("and", "or"):
         return _group("all" if kind == "and" else "any", [_node(part) for part in content])
     if kind == "not":
@@ -224,14 +225,25 @@ def _node(definition: Mapping[str, Any]) -> Node:
     if kind == "traits":
         filters = [_trait_node(each) for each in filters_of(msgspec.convert(content, FilterInput))]
         return filters[0] if len(filters) == 1 else _group("all", filters)
-    if kind == "list":
+    if kind == "list" and all(map(_is_line, (each for ids in content.values() for each in ids))):
         users = "\n".join(content.get("user_ids", ()))
         return new_node(
             "", "list", users=users, anonymous="\n".join(content.get("anonymous_ids", ()))
         )
     if kind == "cohort":
         return new_node("", "cohort", cohort=content)
-    return _did_node(kind, content) or _as_json(definition)
+    did = _did_node(kind, content) if kind in ("did", "did_not") else None
+    return did or _as_json(definition)
+
+
+def _is_typed(text: str) -> bool:
+    """Tell whether a field of one line keeps a text: browsers drop line breaks in it."""
+    return not any(character in text for character in "\r\n")
+
+
+def _is_line(text: str) -> bool:
+    """Tell whether a text comes back from a field of lines as it went in."""
+    return _lines(text) == [text]
 
 
 def _group(kind: str, parts: list[Node]) -> Node:
@@ -245,6 +257,17 @@ def _as_json(definition: Mapping[str, Any]) -> Node:
 def _trait_node(asked: Filter) -> Node:
     if isinstance(asked, Group):
         return _group("all" if asked.every else "any", [_trait_node(part) for part in asked.parts])
+    is_list = asked.operator in WITH_LIST
+    if not all(map(_is_typed, (*asked.values, *asked.reference.keys))) or (
+        is_list and not all(_is_line(each) and "," not in each for each in asked.values)
+    ):
+        condition: dict[str, Any] = {
+            "property": written(asked.reference),
+            "operator": asked.operator,
+        }
+        if asked.values:
+            condition["value"] = list(asked.values) if is_list else asked.values[0]
+        return _as_json({"traits": [condition]})
     return new_node(
         "",
         "trait",
@@ -258,7 +281,10 @@ def _did_node(kind: str, content: Mapping[str, Any]) -> Node | None:
     """Return a node with the fields of the form; None where there is more to it."""
     filters = content.get("filter", [])
     filters = [filters] if isinstance(filters, str) else filters
-    if content.get("events") or not all(isinstance(each, str) for each in filters):
+    # An object of filters is no string, nor is what stands in a list of objects.
+    if not all(isinstance(each, str) and _is_line(each) for each in filters):
+        return None
+    if content.get("events") or not _is_typed(content.get("event") or ""):
         return None
     window = "last" if content.get("last_days") else "ever"
     if content.get("from") or content.get("to"):

@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
-from saytics_server.accounts import Workspace
+from saytics_server.accounts import Actor, Workspace
 from saytics_server.accounts.permissions import Act, allows
 from saytics_server.dashboard import figures, one_event, set_up
 from saytics_server.dashboard.arrivals import (
@@ -329,6 +329,9 @@ async def create_secret_key(
 
 
 def _panel_with_new_key(visit: Visit, name: str) -> set_up.SetUpPanel:
-    key, full = visit.context.accounts.create_key(visit.workspace.id, "secret", name)
+    account = visit.member.account
+    key, full = visit.context.accounts.create_key(
+        visit.workspace.id, "secret", name, by=Actor(account.id, account.email)
+    )
     # The answer replaces keys and snippets only, not the state of waiting above them.
     return _panel(visit, waiting=False, new_key=set_up.NewKey(key.name, full))

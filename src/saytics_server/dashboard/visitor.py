@@ -33,8 +33,11 @@ MEMBER_FORM_BYTES_MAX = 1_000_000
 FORM_COOKIE_AGE_S = 86_400
 _FORM_TOKEN = re.compile(r"[A-Za-z0-9_-]{32,64}\Z")
 # Where a login may lead: a page of this server, whatever its query. One slash and then no second
-# one, no backslash, no control character: nothing that a browser reads as another host.
-_NEXT = re.compile(r"/(?!/|login|logout|setup)[a-z0-9/-]*(\?[A-Za-z0-9_=&.%+*~-]*)?\Z")
+# one, no backslash, no control character: nothing that a browser reads as another host. What
+# pages load piece by piece is no page.
+_NEXT = re.compile(
+    r"/(?!/|login|logout|setup|home/|[a-z/]*/older)[a-z0-9/-]*(\?[A-Za-z0-9_=&.%+*~-]*)?\Z"
+)
 
 
 class SignedOut(Exception):  # noqa: N818 - it leads to the login page

@@ -186,4 +186,4 @@ def _workspace(reader: Reader) -> Sql:
 
 def _text(json: str) -> str:
     value = msgspec.json.decode(json)
-    return value if isinstance(value, str) else json
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
