@@ -35,6 +35,7 @@ from saytics_server.dashboard.reports import (
     verdicts,
 )
 from saytics_server.dashboard.reports.api_call import ApiCall, api_call
+from saytics_server.dashboard.reports.given import RANGES
 from saytics_server.dashboard.reports.report_page import Known, ReportPage
 from saytics_server.dashboard.reports.result import Result, as_csv, name_cohort
 from saytics_server.dashboard.reports.visit import Visit
@@ -48,6 +49,8 @@ PAGES: tuple[ReportPage, ...] = tuple(
     for report in (trends, active_users, funnels, retention, lifecycle, stickiness, paths)
 )
 
+# Where to look for what a shorter range does not have.
+_LONGEST_RANGE = "365"
 # The most frequent names that a first question is made of.
 STARTER_EVENTS = 2
 
@@ -206,16 +209,16 @@ def _nothing_yet(visit: Visit, page: ReportPage, missing: str) -> Nothing:
 
 
 def _nothing_found(visit: Visit, page: ReportPage) -> Nothing:
-    address = visit.address(f"/reports/{page.name}/answer")
-    longer = [pair for pair in visit.given.pairs if pair[0] not in ("range", "from", "to")]
-    visit.given.pairs = [*longer, ("range", "365")]
+    replaced = ("workspace", "range", "from", "to")
+    fields = [("workspace", visit.workspace.slug), ("range", _LONGEST_RANGE)]
+    fields += [pair for pair in visit.given.pairs if pair[0] not in replaced]
     return Nothing(
         title="Nothing matches this question in this range.",
         told="Check the names and filters above, or look further back.",
-        address=address,
+        address=visit.address(f"/reports/{page.name}/answer"),
         next_step="",
-        link="Look at the last 365 days",
-        link_address=visit.address(f"/reports/{page.name}"),
+        link=f"Look at {RANGES[_LONGEST_RANGE][0]}",
+        link_address=f"/reports/{page.name}?{urlencode(fields)}",
     )
 
 
