@@ -185,8 +185,9 @@ def test_a_funnel_is_built_moved_and_explained(shop: Shop, tabs: Tabs):
     page.locator(".funnel-bar").nth(2).click(position={"x": 600, "y": 10})
     panel = page.locator("#event-detail")
     expect(panel.locator(".person-id bdi")).to_have_text(["bo"])
-    panel.get_by_role("button", name="Why so far?").click()
+    panel.get_by_role("button", name="Why not converted?").click()
     expect(panel.locator(".verdict li")).to_have_count(3)
+    expect(panel.locator(".verdict > p").first).to_have_text("Reached 2 of 3 steps.")
     expect(panel.locator(".verdict .unmet")).to_contain_text("No event of this step at any time.")
 
 

@@ -29,7 +29,7 @@ def api_call(server: str, document: dict[str, Any]) -> ApiCall:
         '  -H "Content-Type: application/json" \\\n'
         f"  --data-raw {shlex.quote(body)}"
     )
-    question = pprint.pformat(document, indent=4, width=88, sort_dicts=False)
+    question = pprint.pformat(document, width=88, sort_dicts=False)
     python = (
         "import json\nimport os\nimport urllib.request\n\n"
         f"question = {question}\n"

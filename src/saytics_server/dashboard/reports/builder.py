@@ -64,9 +64,7 @@ def shared(given: Given, *selects: Select, breakdown: bool = True) -> Shared:
     return Shared(
         filters=given.filters,
         operators=[Option(sign, words, sign == "=") for sign, words in OPERATORS.items()],
-        range=select(
-            "range", "Range", {**ranges, CUSTOM: "from \N{HORIZONTAL ELLIPSIS}"}, given.range
-        ),
+        range=select("range", "Range", {**ranges, CUSTOM: "dates from"}, given.range),
         from_=given.one("from"),
         to=given.one("to"),
         breakdown=given.one("breakdown") if breakdown else None,

@@ -260,5 +260,4 @@ PAGE = ReportPage(
     result=result,
     missing=missing,
     starter=starter,
-    why="Why so far?",
 )

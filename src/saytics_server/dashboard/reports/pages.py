@@ -34,6 +34,7 @@ from saytics_server.dashboard.reports import (
     verdicts,
 )
 from saytics_server.dashboard.reports.api_call import ApiCall, api_call
+from saytics_server.dashboard.reports.given import RANGES
 from saytics_server.dashboard.reports.report_page import Known, ReportPage
 from saytics_server.dashboard.reports.result import Result, as_csv, name_cohort
 from saytics_server.dashboard.reports.visit import Visit
@@ -47,6 +48,8 @@ PAGES: tuple[ReportPage, ...] = tuple(
     for report in (trends, active_users, funnels, retention, lifecycle, stickiness, paths)
 )
 
+# Where to look for what a shorter range does not have.
+_LONGEST_RANGE = "365"
 # The most frequent names that a first question is made of.
 STARTER_EVENTS = 2
 
@@ -98,57 +101,56 @@ class Answer(msgspec.Struct, frozen=True):
 
 def handlers() -> list[tuple[str, str, MemberHandler]]:
     """Return method, path and handler of every page and of its parts."""
-    found: list[tuple[str, str, MemberHandler]] = []
-    for page in PAGES:
-        path = f"/reports/{page.name}"
-        found += [
-            ("GET", path, _show_page(page)),
-            ("GET", f"{path}/answer", _show_answer(page)),
-            ("GET", f"{path}/persons", _show_persons(page)),
-            ("GET", f"{path}/why", _show_why(page)),
-            ("GET", f"{path}/table.csv", _export(page)),
-        ]
-    for kind, find in _SUGGESTING.items():
-        found.append(("GET", f"/reports/names/{kind}", _suggest(find)))
+    return [
+        ("GET", "/reports/{name}", _show_page),
+        ("GET", "/reports/{name}/answer", _show_answer),
+        ("GET", "/reports/{name}/persons", _show_persons),
+        ("GET", "/reports/{name}/why", _show_why),
+        ("GET", "/reports/{name}/table.csv", _export),
+        ("GET", "/reports/names/{kind}", _suggest),
+    ]
+
+
+def _page_in(request: Request) -> ReportPage:
+    name = request.path_params["name"]
+    found = next((page for page in PAGES if page.name == name), None)
+    if found is None:
+        raise Refused("not_found", "There is no report of this name.")
     return found
 
 
-def _show_page(page: ReportPage) -> MemberHandler:
-    async def show(request: Request, context: DashboardContext, member: Visitor) -> Response:
-        visit = Visit(request, context, member)
-        path = f"/reports/{page.name}"
-        if "workspace" not in request.query_params:
-            # So that the address says which workspace the numbers are of.
-            return redirect(visit.address(path))
-        shown = Page(
-            shell=shell_of(member, visit.workspace, path),
-            name=page.name,
-            title=page.title,
-            purpose=page.purpose,
-            workspace=visit.workspace.slug,
-            builder=page.builder(visit.given),
-            address=path,
-            answer_address=visit.address(f"{path}/answer"),
-            zone=visit.workspace.timezone,
-        )
-        return render(f"reports/{page.name}.html", shown)
-
-    return show
+async def _show_page(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    page = _page_in(request)
+    visit = Visit(request, context, member)
+    path = f"/reports/{page.name}"
+    if "workspace" not in request.query_params:
+        # So that the address says which workspace the numbers are of.
+        return redirect(visit.address(path))
+    shown = Page(
+        shell=shell_of(member, visit.workspace, path),
+        name=page.name,
+        title=page.title,
+        purpose=page.purpose,
+        workspace=visit.workspace.slug,
+        builder=page.builder(visit.given),
+        address=path,
+        answer_address=visit.address(f"{path}/answer"),
+        zone=visit.workspace.timezone,
+    )
+    return render(f"reports/{page.name}.html", shown)
 
 
-def _show_answer(page: ReportPage) -> MemberHandler:
-    async def show(request: Request, context: DashboardContext, member: Visitor) -> Response:
-        visit = Visit(request, context, member)
-        try:
-            shown = await visit.found(_answer, page)
-        except Refused as refused:
-            if refused.kind.code not in _OF_THE_QUESTION:
-                raise
-            return render("reports/nothing.html", _refused(visit, page, refused))
-        template = "reports/answer.html" if isinstance(shown, Answer) else "reports/nothing.html"
-        return render(template, shown)
-
-    return show
+async def _show_answer(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    page = _page_in(request)
+    visit = Visit(request, context, member)
+    try:
+        shown = await visit.found(_answer, page)
+    except Refused as refused:
+        if refused.kind.code not in _OF_THE_QUESTION:
+            raise
+        return render("reports/nothing.html", _refused(visit, page, refused))
+    template = "reports/answer.html" if isinstance(shown, Answer) else "reports/nothing.html"
+    return render(template, shown)
 
 
 def _answer(visit: Visit, page: ReportPage) -> Answer | Nothing:
@@ -206,16 +208,16 @@ def _nothing_yet(visit: Visit, page: ReportPage, missing: str) -> Nothing:
 
 
 def _nothing_found(visit: Visit, page: ReportPage) -> Nothing:
-    address = visit.address(f"/reports/{page.name}/answer")
-    longer = [pair for pair in visit.given.pairs if pair[0] not in ("range", "from", "to")]
-    visit.given.pairs = [*longer, ("range", "365")]
+    replaced = ("workspace", "range", "from", "to")
+    fields = [("workspace", visit.workspace.slug), ("range", _LONGEST_RANGE)]
+    fields += [pair for pair in visit.given.pairs if pair[0] not in replaced]
     return Nothing(
         title="Nothing matches this question in this range.",
         told="Check the names and filters above, or look further back.",
-        address=address,
+        address=visit.address(f"/reports/{page.name}/answer"),
         next_step="",
-        link="Look at the last 365 days",
-        link_address=visit.address(f"/reports/{page.name}"),
+        link=f"Look at {RANGES[_LONGEST_RANGE][0]}",
+        link_address=f"/reports/{page.name}?{urlencode(fields)}",
     )
 
 
@@ -234,35 +236,28 @@ def _refused(visit: Visit, page: ReportPage, refused: Refused) -> Nothing:
     )
 
 
-def _show_persons(page: ReportPage) -> MemberHandler:
-    async def show(request: Request, context: DashboardContext, member: Visitor) -> Response:
-        visit = Visit(request, context, member)
-        found = await visit.found(persons.behind, page)
-        return render("reports/persons.html", found)
-
-    return show
+async def _show_persons(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    page = _page_in(request)
+    visit = Visit(request, context, member)
+    return render("reports/persons.html", await visit.found(persons.behind, page))
 
 
-def _show_why(page: ReportPage) -> MemberHandler:
-    async def show(request: Request, context: DashboardContext, member: Visitor) -> Response:
-        visit = Visit(request, context, member)
-        return render("reports/why.html", await visit.found(verdicts.why, page))
-
-    return show
+async def _show_why(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    page = _page_in(request)
+    visit = Visit(request, context, member)
+    return render("reports/why.html", await visit.found(verdicts.why, page))
 
 
-def _export(page: ReportPage) -> MemberHandler:
-    async def export(request: Request, context: DashboardContext, member: Visitor) -> Response:
-        visit = Visit(request, context, member)
-        text = await visit.found(_csv, page)
-        headers = {
-            "Cache-Control": "no-store",
-            "Content-Disposition": f'attachment; filename="{page.name}.csv"',
-            "X-Content-Type-Options": "nosniff",
-        }
-        return Response(text, headers=headers, media_type="text/csv")
-
-    return export
+async def _export(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    page = _page_in(request)
+    visit = Visit(request, context, member)
+    text = await visit.found(_csv, page)
+    headers = {
+        "Cache-Control": "no-store",
+        "Content-Disposition": f'attachment; filename="{page.name}.csv"',
+        "X-Content-Type-Options": "nosniff",
+    }
+    return Response(text, headers=headers, media_type="text/csv")
 
 
 def _csv(visit: Visit, page: ReportPage) -> str:
@@ -276,9 +271,9 @@ _SUGGESTING: dict[str, Callable[[Visit], names.Suggestions]] = {
 }
 
 
-def _suggest(find: Callable[[Visit], names.Suggestions]) -> MemberHandler:
-    async def suggest(request: Request, context: DashboardContext, member: Visitor) -> Response:
-        visit = Visit(request, context, member)
-        return render("reports/suggestions.html", await visit.found(find))
-
-    return suggest
+async def _suggest(request: Request, context: DashboardContext, member: Visitor) -> Response:
+    visit = Visit(request, context, member)
+    find = _SUGGESTING.get(request.path_params["kind"])
+    if find is None:
+        raise Refused("not_found")
+    return render("reports/suggestions.html", await visit.found(find))

@@ -65,7 +65,7 @@ def behind(visit: Visit, page: ReportPage) -> Persons:
             )
             for person in found["persons"]
         ],
-        why=page.why,
+        why="Why not converted?" if cell.get("dropped") else "Why?",
         more_address=visit.address(f"{path}/persons", cell=text, cursor=after) if after else "",
         is_first=not cursor,
     )

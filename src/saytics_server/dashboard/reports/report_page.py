@@ -37,4 +37,3 @@ class ReportPage(msgspec.Struct, frozen=True):
     result: Callable[[dict[str, Any], Known], Result]
     missing: Callable[[Given], str] = lambda _: ""
     starter: Callable[[list[str]], list[tuple[str, str]]] = lambda _: []
-    why: str = "Why?"

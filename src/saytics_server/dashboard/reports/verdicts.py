@@ -76,12 +76,19 @@ def why(visit: Visit, page: ReportPage) -> Verdict:
 def verdict(answer: dict[str, Any], calendar: _Calendar) -> Verdict:
     """Return an explanation in words."""
     links = {(link["anonymous_id"], link["user_id"]): None for link in answer.get("links", ())}
-    is_counted = answer.get("counted", answer.get("counts", False))
     return Verdict(
-        _missing(answer.get("missing")) or ("Counted." if is_counted else "Not counted."),
+        _missing(answer.get("missing")) or _summary(answer),
         _lines(answer, calendar)[:LINES_MAX],
         [f"{anonymous} \N{RIGHTWARDS ARROW} {user}" for anonymous, user in links],
     )
+
+
+def _summary(answer: dict[str, Any]) -> str:
+    if steps := answer.get("steps"):
+        reached = sum(step["counted"] for step in steps)
+        return f"Reached {reached} of {len(steps)} steps."
+    is_counted = answer.get("counted", answer.get("counts", False))
+    return "Counted." if is_counted else "Not counted."
 
 
 def _missing(missing: Any) -> str:
