@@ -25,7 +25,7 @@ DAY_MS = 24 * HOUR_MS
 Thing = TypeVar("Thing")
 # A question and a history.
 Case = tuple[Any, Households]
-# Some 120 persons, two anonymous ids each household: all values of a breakdown are shown.
+# Some 80 persons, two anonymous ids each household: all values of a breakdown are shown.
 HOUSEHOLDS = 40
 BREAKDOWN_LIMIT = 200
 

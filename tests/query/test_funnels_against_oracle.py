@@ -29,7 +29,7 @@ from active_histories import (
     written,
     zone_of,
 )
-from hypothesis import given
+from hypothesis import given, settings
 from rows import fresh_workspace_id, insert_history
 
 from oracle.funnels import Exclusion, Question, Step, Table, counted_attempts
@@ -302,7 +302,7 @@ def test_behind_funnels_are_whom_the_oracle_counts(store, case):
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@thorough
+@settings(parent=thorough, max_examples=34)
 @given(case=cases(case_of))
 def test_funnels_count_as_the_oracle_does_in_many_histories(store, case):
     """Numbers, persons and verdicts stay the naive ones over two thousand persons."""
