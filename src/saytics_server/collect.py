@@ -146,6 +146,8 @@ class Collector:
         # For operators: how often each code was answered, and seconds spent per step.
         self.refusals: Counter[str] = Counter()
         self.requests = 0
+        # Items of answered requests: accepted, duplicate, rejected.
+        self.outcomes: Counter[str] = Counter(accepted=0, duplicate=0, rejected=0)
         # The path itself. A step that has to wait returns what to wait for.
         self._steps: tuple[Callable[[_Request], Awaitable[None] | None], ...] = (
             self._authorise,
@@ -353,12 +355,16 @@ class Collector:
     def _answer(self, request: _Request) -> None:
         result = request.result
         duplicates = result.duplicates if result else ()
+        outcomes = self.outcomes
+        outcomes["accepted"] += len(request.items) - len(request.rejections) - len(duplicates)
         if not (duplicates or request.rejections or request.warnings):
             if request.path != BATCH:
                 request.answer = _ACCEPTED_ONE if request.path == TRACK else _IDENTIFIED
             else:
                 request.answer = b'{"status":"ok","received":%d}' % len(request.items)
             return
+        outcomes["duplicate"] += len(duplicates)
+        outcomes["rejected"] += len(request.rejections)
         is_batch = request.path == BATCH
         accepted = len(request.items) - len(request.rejections)
         if accepted == 0:

@@ -35,6 +35,7 @@ SETTINGS = (
     Setting("SAYTICS_LOG_KEEP_DAYS", "log_keep_days", "Days the log keeps behind the store."),
     Setting("SAYTICS_LOG_KEEP_BYTES", "log_keep_bytes", "Bytes the log keeps behind the store."),
     Setting("SAYTICS_FREE_BYTES_MIN", "free_bytes_min", "Free disk bytes events must leave."),
+    Setting("SAYTICS_METRICS_TOKEN", "metrics_token", "Bearer token that may read /metrics."),
     Setting("SAYTICS_BOOTSTRAP_SECRET_KEY", "bootstrap_secret_key", "First secret key."),
     Setting("SAYTICS_BOOTSTRAP_WRITE_KEY", "bootstrap_write_key", "First write key."),
     Setting("SAYTICS_BOOTSTRAP_EMAIL", "bootstrap_email", "E-mail of the first account."),
@@ -55,6 +56,7 @@ class Config(msgspec.Struct, frozen=True):
     log_keep_days: float = 7
     log_keep_bytes: int = 10 * 1024**3
     free_bytes_min: int = 256 * 1024**2
+    metrics_token: str | None = None
     bootstrap_secret_key: str | None = None
     bootstrap_write_key: str | None = None
     bootstrap_email: str | None = None

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,20 @@ _decode_command = msgspec.json.Decoder(Command).decode
 class Control:
     """The server's side."""
 
-    def __init__(
-        self, accounts: Accounts, loader: Loader, log: Log, address: str, works: Works
+    def __init__(  # noqa: PLR0913 - wired once, in server.py
+        self,
+        accounts: Accounts,
+        loader: Loader,
+        log: Log,
+        address: str,
+        works: Works,
+        *,
+        metrics: Callable[[Request], Awaitable[Response]],
     ) -> None:
+        """Take what answers GET /metrics, and the orders that may be carried out."""
         self._accounts = accounts
         self._works = works
+        self._metrics = metrics
         self._under_way: set[str] = set()
         self._loader = loader
         self._log = log
@@ -58,6 +67,7 @@ class Control:
         return Starlette(
             routes=[
                 Route("/status", self._status, methods=["GET"]),
+                Route("/metrics", self._metrics, methods=["GET"]),
                 Route("/administer", self._administer, methods=["POST"]),
                 Route("/work/{name}", self._work, methods=["POST"]),
             ],

@@ -30,6 +30,7 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from saytics_server import api, collect, sdk_packages
@@ -46,6 +47,7 @@ from saytics_server.errors import Failure, Refused
 from saytics_server.export import export
 from saytics_server.live import Live
 from saytics_server.log import Log, LogSettings
+from saytics_server.metrics import Metrics
 from saytics_server.orders import BackupOrder, ExportOrder, Report, Works
 from saytics_server.protocol import HttpProtocol
 from saytics_server.questions import Questions
@@ -159,6 +161,14 @@ class Server:
             self._socket.close()
             raise
         self.collector = Collector(self.parts.log, self.parts.accounts.authenticate, self._clock)
+        self._metrics = Metrics(
+            collector=self.collector,
+            log=self.parts.log,
+            loader=self.parts.loader,
+            store=self.parts.store,
+            data_dir=self.parts.data_dir.path,
+            token=config.metrics_token,
+        )
         self._questions = Questions(self.parts.store)
         self._unready: str | None = "starting"
         self._servers: list[_Uvicorn] = []
@@ -196,7 +206,14 @@ class Server:
                 self._loop.add_signal_handler(number, self.stop)
         parts = self.parts
         works: Works = {"backup": parts.back_up, "export": parts.export}
-        control = Control(parts.accounts, parts.loader, parts.log, self.address, works)
+        control = Control(
+            parts.accounts,
+            parts.loader,
+            parts.log,
+            self.address,
+            works,
+            metrics=self._metrics.show,
+        )
         async with control.listening(self.parts.data_dir.path) as control_socket:
             self._servers = [
                 _Uvicorn(_uvicorn_config(self._application(), self.config)),
@@ -256,7 +273,12 @@ class Server:
             counted=parts.log,
         )
         rest = Starlette(
-            routes=[*reading.routes(), *sdk_packages.routes(), *dashboard_routes(context)],
+            routes=[
+                Route("/metrics", self._metrics.show_with_token, methods=["GET"]),
+                *reading.routes(),
+                *sdk_packages.routes(),
+                *dashboard_routes(context),
+            ],
             exception_handlers={
                 Refused: api.refused,
                 HTTPException: api.http_error,

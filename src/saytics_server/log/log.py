@@ -158,6 +158,21 @@ class Log:
         self._writer.submit(pending)
         return await future
 
+    @property
+    def waiting_requests(self) -> int:
+        """How many requests wait to be written."""
+        return self._waiting_requests
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were made durable since the start."""
+        return self._writer.commits
+
+    @property
+    def commit_seconds(self) -> float:
+        """How long they took in all, fsync included."""
+        return self._writer.commit_seconds
+
     def trouble(self) -> str | None:
         """Return the code with which an append would be refused now, None if it would be taken."""
         if self._waiting_requests >= WAITING_REQUESTS_MAX or self._writer.is_tail_full:

@@ -21,6 +21,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from time import perf_counter
 
 import msgspec
 
@@ -182,6 +183,8 @@ class Writer:
         self.usage = usage
         self.committed = threading.Condition()
         self.last_position = next_position - 1
+        self.commits = 0
+        self.commit_seconds = 0.0
         self._thread = threading.Thread(target=self._write_loop, name="log-writer", daemon=True)
         self._checker = threading.Thread(target=self._check_loop, name="log-checker", daemon=True)
 
@@ -288,6 +291,7 @@ class Writer:
         return True
 
     def _commit_group(self, appends: list[Pending], tasks: list[_Task]) -> None:
+        started_s = perf_counter()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             taken, usage = self._write_appends(appends)
@@ -305,6 +309,8 @@ class Writer:
                 appends, LogFullError(str(error)) if _is_full(error) else LogBusyError(str(error))
             )
             return
+        self.commits += 1
+        self.commit_seconds += perf_counter() - started_s
         self._publish(taken, usage)
         _deliver(appends)
         for task in tasks:

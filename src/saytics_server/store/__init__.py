@@ -15,6 +15,7 @@ import re
 import shutil
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,6 +127,8 @@ class Store:
         self._threads = max(1, cores - 1)
         self.turns = Turns(QUERY_CLIENTS)
         self._kept = Kept()
+        # Queries since the start, by where their answer came from.
+        self.outcomes: Counter[str] = Counter(answered=0, kept=0, not_answered=0)
         self._asking = _Asking()
         # Questions of several processes may run in one ClickHouse.
         self._name = uuid.uuid4().hex
@@ -211,6 +214,7 @@ class Store:
         workspace_id, key = self._asking.workspace_id, key_of(sql, values)
         kept = self._kept.find(workspace_id, key)
         if kept is not None:
+            self.outcomes["kept"] += 1
             return kept
         if self._asking.turn is None:
             raise NotKeptError
@@ -242,8 +246,9 @@ class Store:
             "log_comment": self._question(turn),
         }
         try:
-            return client.query(sql, parameters=values, settings=settings).result_rows
+            rows = client.query(sql, parameters=values, settings=settings).result_rows
         except Exception as error:
+            self.outcomes["not_answered"] += 1
             code = _error_code(error)
             if turn.is_stopped and code in _STOPPED_CODES:
                 raise StoppedError from error
@@ -256,6 +261,8 @@ class Store:
                     "query_too_large", f"The query needs too much memory. {_SHORTER}"
                 ) from error
             raise
+        self.outcomes["answered"] += 1
+        return rows
 
     def _question(self, turn: Turn) -> str:
         return f"saytics-{self._name}-{turn.number}"

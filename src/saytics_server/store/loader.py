@@ -49,6 +49,7 @@ class Loader:
         self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
         self.loaded_position, self._planned = log.reader("store")
         self.changed = threading.Condition()
+        self.loaded_rows = 0
         self._may_load = threading.Event()
         self._may_load.set()
         self._loading = threading.Lock()
@@ -132,6 +133,7 @@ class Loader:
             named = token if is_whole else f"{token}-rest-{rest.num_rows}"
             self._insert(name, rest, named, rows)
         self._log.note_stored(last)
+        self.loaded_rows += len(rows)
         with self.changed:
             self.loaded_position = last
             self.changed.notify_all()
