@@ -116,7 +116,8 @@ def _headlines(
     period = min(1, answer["periods"] - 1)
     when = f"in {interval} {period}"
     if len(lines) == 1:
-        told = f"of {size:,} {wording.counted(size, 'person')} came back {when}"
+        # The share is of those whose period is over, who may be fewer than all.
+        told = f"came back {when}; {size:,} {wording.counted(size, 'person')} started"
         return [Headline(wording.share(answer["overall"][period]), "", told)]
     return [
         Headline(wording.share(line.values[period]), when, line.name, colour=line.colour)
