@@ -245,3 +245,10 @@ def test_every_file_of_the_data_directory_is_documented(server: Serving) -> None
         if not re.search(rf"`{re.escape(path.name)}/?`", rows)
     ]
     assert undocumented == []
+
+
+def test_every_proof_that_is_named_is_there() -> None:
+    """The files of tests that stand beside the guarantees exist."""
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", read("docs/guarantees.md")))
+    assert len(named) > 10
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
