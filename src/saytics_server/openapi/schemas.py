@@ -56,10 +56,11 @@ def schemas() -> Json:
                     "items": {"anyOf": [ref("Event"), ref("Identify")]},
                 },
                 "dropped": {
-                    "type": "integer",
-                    "minimum": 0,
-                    "maximum": event.DROPPED_MAX,
-                    "description": "Events the sender has lost since the batch before.",
+                    # Of any type: no event is refused for a number that is only a report.
+                    "description": "Events the sender has lost since the batch before: a whole"
+                    f" number up to {event.DROPPED_MAX:,}. Anything else counts for nothing and is"
+                    " answered with the warning `unknown_field`.",
+                    "examples": [3],
                 },
             },
         },
