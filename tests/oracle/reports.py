@@ -73,9 +73,9 @@ class Period(NamedTuple):
 
 def trends(
     series: dict[str, Question], formulas: list[str], history: list[Item]
-) -> dict[str, Line]:
-    """Return the lines of the series by name and of the formulas by text. The series differ in
-    what they count only."""
+) -> tuple[dict[str, Line], dict[str, Line]]:
+    """Return the lines of the series by name, and those of the formulas by text, which may be a
+    series' name. The series differ in what they count only."""
     shared = next(iter(series.values()))
     period = period_of(shared)
     matching = {name: matching_events(one, history) for name, one in series.items()}
@@ -103,9 +103,7 @@ def trends(
         lines[name] = _line(one, matching[name], history, values, table)
     if values is not None:
         _drop_empty_rest(lines)
-    for formula in formulas:
-        lines[formula] = _formula(formula, {name: lines[name] for name in series})
-    return lines
+    return lines, {formula: _formula(formula, lines) for formula in formulas}
 
 
 def active_users(question: Question, history: list[Item]) -> dict[str, Any]:
