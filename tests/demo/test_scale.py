@@ -11,11 +11,10 @@ MEGABYTE = 1_000_000
 MEMORY_BYTES_MAX = 500 * MEGABYTE
 
 PROGRAM = """
-import resource
 from saytics_server.demo import DemoPlan, generate_rows
 plan = DemoPlan(end_ms=1_795_447_800_000, days=365, events=25_000_000, persons=2_000_000)
 count = sum(map(len, generate_rows(plan, workspace_id=1, claim_key=bytes(32))))
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(count, int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024)
 """
 
 

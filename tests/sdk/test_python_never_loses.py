@@ -344,7 +344,8 @@ def test_server_down_for_two_seconds_at_exit(case, repetitions):
                 assert process.wait(30) == 0
         case.expected[run] = 507
 
-    case.at_once(live, repetitions, 6)
+    # Few at once: what a crowded machine does not send within the wait goes to the spool.
+    case.at_once(live, repetitions, 3)
 
 
 FAULTS = [
@@ -406,11 +407,12 @@ def test_a_burst_of_twenty_thousand(case):
 def test_a_burst_of_a_million(case):
     """A million events, as fast as they can be tracked: the ledger and the server agree on them."""
     program = """
-        import json, resource
+        import json
         client = Saytics()
         track(client, 1_000_000)
         counts = client.shutdown(timeout=500)
-        rss_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        # Not `ru_maxrss`, which knows the process this one was forked from.
+        rss_kb = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
         print(json.dumps([counts.delivered, counts.tracked, rss_kb]))
         """
     with case.start(program, 0) as process:
@@ -431,8 +433,8 @@ def test_a_days_outage_costs_no_memory(case):
     A day is what fills the spool five times over; the clock plays no part in it.
     """
     program = """
-        import json, resource
-        rss_kb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        import json
+        rss_kb = lambda: int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
         client = Saytics(host="http://127.0.0.1:9", spool_bytes_max=20_000_000, queue_max=10_000,
                          on_error=lambda *_: None)
         track(client, 40_000)

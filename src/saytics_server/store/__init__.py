@@ -98,6 +98,11 @@ _MEMORY_CODES = frozenset({241})
 _STOPPED_CODES = frozenset({394})
 
 
+# No block goes in while less than this is free: an insert whose table has room and whose view has
+# none any more leaves a part without content behind (chDB 4.4). The rows wait in the log.
+INSERT_FREE_BYTES_MIN = 32 * 1024 * 1024
+
+
 class _Asking(threading.local):
     """For which workspace the thread asks, and in which turn, with its client; without a turn, of
     what is kept alone."""
@@ -274,6 +279,7 @@ class Store:
         """
         if rows.num_rows == 0:
             return
+        self._require_room()
         try:
             self._writer.insert_arrow(table, rows, settings={"insert_deduplication_token": token})
         except Exception as error:
@@ -284,6 +290,10 @@ class Store:
             # Refused or not: some of it may be visible.
             if table != "message_ids":  # of all workspaces, and no report reads it
                 self._kept.written(rows["workspace_id"].unique().to_pylist())
+
+    def _require_room(self) -> None:
+        if self._url is None and shutil.disk_usage(self._path).free < INSERT_FREE_BYTES_MIN:
+            raise StoreRefusedError("the disk has no room for another block", row_fault=False)
 
     def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that returns nothing. On the loader's thread or before it starts."""
