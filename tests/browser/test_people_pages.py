@@ -118,16 +118,29 @@ def test_a_person_is_found_and_a_link_undone(peopled: LiveServer, tabs: Tabs):
     expect(page.locator(".links .tag")).to_contain_text("undone")
 
 
+def settled(page: Page) -> None:
+    """Wait until what came last listens, as it does before a hand gets there."""
+    busy = ".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added"
+    page.wait_for_function("(busy) => !document.querySelector(busy)", arg=busy)
+
+
 def test_a_cohort_is_built_by_hand(peopled: LiveServer, tabs: Tabs):
     """Conditions and groups come and go, keep what was typed, and count who fits."""
     page = opened(tabs, peopled, "/cohorts/new")
     page.fill("#name", "Page viewers")
     page.locator("[id='d.0.kind']").select_option("did")
+    settled(page)
     page.fill("[id='d.0.event']", "Page View")
     page.locator("[id='d.group']").click()
+    page.wait_for_selector("[id='d.1.0.kind']")
+    settled(page)
     page.locator("[id='d.1.0.kind']").select_option("list")
+    page.wait_for_selector("[id='d.1.0.users']")
+    settled(page)
     page.fill("[id='d.1.0.users']", "user_1\nuser_2\nuser_x")
     page.locator("[id='d.1.add']").click()
+    page.wait_for_selector("[id='d.1.1.remove']")
+    settled(page)
     page.locator("[id='d.1.1.remove']").click()
     expect(page.locator("[id='d.1.1.kind']")).to_have_count(0)
     assert page.input_value("[id='d.0.event']") == "Page View"
