@@ -82,7 +82,7 @@ def _agreement(log: LogInspection, store: Store) -> Iterator[str]:
         compare(store, block, tally)
     yield from tally.lines()
     yield from range_faults(store, log_first=first, through=checkpoint, begins_anew=begins_anew)
-    yield from id_faults(store)
+    yield from id_faults(store, through=checkpoint)
     yield from view_faults(store, through=checkpoint)
 
 

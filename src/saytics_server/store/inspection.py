@@ -243,8 +243,9 @@ def _orphans(store: Store, table: str, first: int, last: int) -> int:
     return int(rows[0][0])
 
 
-def id_faults(store: Store) -> Iterator[str]:
-    """Yield ids that are stored twice, and that there are fewer than the events need."""
+def id_faults(store: Store, *, through: int) -> Iterator[str]:
+    """Yield ids that are stored twice, and that there are fewer than the events up to `through`
+    need; a block's ids go in after its events."""
     doubled = store.query(
         "SELECT count() FROM (SELECT id FROM message_ids GROUP BY id HAVING count() > 1"
         " SETTINGS optimize_aggregation_in_order = 1)",
@@ -253,7 +254,9 @@ def id_faults(store: Store) -> Iterator[str]:
     if doubled:
         yield f"store: message_ids: {doubled} ids are there more than once"
     named, known = store.query(
-        "SELECT (SELECT countIf(message_id != '') FROM events), (SELECT count() FROM message_ids)",
+        "SELECT (SELECT countIf(message_id != '' AND position <= {through:UInt64}) FROM events),"
+        " (SELECT count() FROM message_ids)",
+        {"through": through},
         deadline_s=_DEADLINE_S,
     )[0]
     if named > known:
