@@ -39,6 +39,7 @@ from saytics_server.query.model import Frame
 from saytics_server.query.reading import Reader
 from saytics_server.query.reports import REPORTS, Asked, ExplainDocument, PersonsDocument
 from saytics_server.questions import Questions
+from saytics_server.saved_cohorts import frame_of
 from saytics_server.store.turns import Asker
 
 logger = logging.getLogger("saytics.api")
@@ -240,14 +241,7 @@ class Api:
         return found
 
     def _frame(self, workspace: Workspace) -> Frame:
-        saved = self._accounts.cohorts.all(workspace.id)
-        return Frame(
-            workspace.id,
-            workspace.timezone,
-            workspace.week_start,
-            self._clock.now_ms(),
-            cohorts={str(id_): cohort.definition for id_, cohort in saved.items()},
-        )
+        return frame_of(self._accounts, workspace, self._clock.now_ms())
 
 
 def _losses(lost: Sequence[Any], keys: Sequence[Key]) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What is kept of cohorts and what queries make of them, put together for the API and the pages.
 
 Neither the accounts nor the queries know each other: here are the checks that a change of a saved
-cohort brings along, and its persons page by page.
+cohort brings along, its persons page by page, and the frame that every question is asked in.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
+from saytics_server.accounts import Accounts, Workspace
 from saytics_server.accounts.cohorts import Cohort
 from saytics_server.errors import Refused
 from saytics_server.query import cohorts, reports
@@ -23,6 +24,18 @@ class _Membership:
 
     def persons(self, reader: Reader, cohort_id: str, _: Mapping[str, Any]) -> Sql:
         return cohorts.persons_in(reader, cohort_id)
+
+
+def frame_of(accounts: Accounts, workspace: Workspace, now_ms: int) -> Frame:
+    """Return the frame in which a workspace is asked about: its calendar, now, its cohorts."""
+    saved = accounts.cohorts.all(workspace.id)
+    return Frame(
+        workspace.id,
+        workspace.timezone,
+        workspace.week_start,
+        now_ms,
+        cohorts={str(id_): cohort.definition for id_, cohort in saved.items()},
+    )
 
 
 def persons_of(reader: Reader, cohort_id: int, page: PersonsDocument) -> dict[str, Any]:

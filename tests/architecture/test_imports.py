@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
         "people",
         "query",
         "questions",
+        "saved_cohorts",
         "store",
     },
     "api_cohorts": {"accounts", "query", "saved_cohorts", "store"},

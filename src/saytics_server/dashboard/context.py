@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
+from saytics_server.saved_cohorts import frame_of
 from saytics_server.store.turns import Asker
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from saytics_server.accounts import Accounts, Workspace
     from saytics_server.clock import Clock
     from saytics_server.dashboard.visitor import Visitor
+    from saytics_server.query.model import Frame
     from saytics_server.questions import Questions
     from saytics_server.store import Store
 
@@ -64,6 +66,10 @@ class DashboardContext(msgspec.Struct):
     node_package_path: str = "/sdk/node.tgz"
     python_package_path: str = "/sdk/saytics-0.1.0-py3-none-any.whl"
 
+    def frame(self, workspace: Workspace) -> Frame:
+        """Return the frame that the API would ask in for this workspace."""
+        return frame_of(self.accounts, workspace, self.clock.now_ms())
+
     async def found(
         self,
         request: Request,
@@ -71,9 +77,11 @@ class DashboardContext(msgspec.Struct):
         workspace: Workspace,
         work: Callable[..., Found],
         *arguments: Any,
-        same: Hashable = None,
     ) -> Found:
-        """Return what blocking `work` finds in the store about a workspace, as Questions.ask."""
+        """Return what blocking `work` finds in the store about a workspace, as Questions.ask.
+
+        Of those who ask for one address one has it worked out.
+        """
         asker = Asker(workspace.id, f"account {member.account.id}")
-        found = await self.questions.ask(request, asker, work, *arguments, same=same)
+        found = await self.questions.ask(request, asker, work, *arguments, same=str(request.url))
         return found.answer

@@ -25,7 +25,6 @@ from saytics_server.dashboard.arrivals import (
     arrivals,
 )
 from saytics_server.dashboard.context import DashboardContext
-from saytics_server.dashboard.frame import frame_of
 from saytics_server.dashboard.render import no_news, redirect, render
 from saytics_server.dashboard.shell import Choice, Shell, shell_of
 from saytics_server.dashboard.visitor import Visitor, read_form
@@ -126,14 +125,13 @@ async def show_home(request: Request, context: DashboardContext, member: Visitor
 
 
 async def _found(visit: Visit, work: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what `work` finds; of those who ask for one address one has it worked out."""
+    """Return what `work` finds in the store."""
     return await visit.context.found(
         visit.request,
         visit.member,
         visit.workspace,
         work,
         *arguments,
-        same=str(visit.request.url),
     )
 
 
@@ -181,7 +179,7 @@ def _ranges(question: Question) -> list[Choice]:
 
 
 def _period(visit: Visit) -> figures.Period:
-    frame = frame_of(visit.context, visit.workspace)
+    frame = visit.context.frame(visit.workspace)
     return figures.Period(visit.workspace, visit.question.days, frame, _way_out(visit))
 
 
@@ -258,7 +256,7 @@ def _position(text: str) -> int:
 
 
 def _stored_events(visit: Visit, parameters: list[tuple[str, str]]) -> list[dict[str, Any]]:
-    frame = frame_of(visit.context, visit.workspace)
+    frame = visit.context.frame(visit.workspace)
     answer = event_list.run(visit.context.store, event_list.parse(parameters, frame))
     events: list[dict[str, Any]] = answer["data"]
     return events

@@ -19,7 +19,6 @@ from starlette.responses import Response
 from saytics_server.accounts import Actor, Workspace
 from saytics_server.accounts.permissions import Act, allows
 from saytics_server.dashboard.context import DashboardContext
-from saytics_server.dashboard.frame import frame_of
 from saytics_server.dashboard.render import MemberHandler, redirect
 from saytics_server.dashboard.shell import Shell, shell_of
 from saytics_server.dashboard.visitor import Visitor, read_form, workspace_asked
@@ -83,7 +82,7 @@ class Visit:
     @cached_property
     def frame(self) -> Frame:
         """Return whose events are asked for, in which calendar, and when."""
-        return frame_of(self.context, self.workspace)
+        return self.context.frame(self.workspace)
 
     @cached_property
     def reader(self) -> Reader:
@@ -103,10 +102,7 @@ def page(answer: Callable[[Visit], Response]) -> MemberHandler:
     async def handler(request: Request, context: DashboardContext, member: Visitor) -> Response:
         visit = await visit_of(request, context, member)
         if request.method in ("GET", "HEAD"):
-            same = str(request.url)
-            return await context.found(
-                request, member, visit.workspace, _read, visit, answer, same=same
-            )
+            return await context.found(request, member, visit.workspace, _read, visit, answer)
         return await run_in_threadpool(answer, visit)
 
     return handler

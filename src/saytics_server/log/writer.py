@@ -405,7 +405,7 @@ class Writer:
         now_s = self._clock.monotonic_s()
         if now_s - self._disk_checked_s >= DISK_CHECK_INTERVAL_S:
             self._disk_checked_s = now_s
-            low = shutil.disk_usage(self._folder).free < self._free_bytes_min
+            low = not self.has_room()
             if low != self._disk_low:
                 logger.warning("disk %s", "is full: refusing events" if low else "has room again")
             self._disk_low = low

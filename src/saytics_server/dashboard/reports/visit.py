@@ -17,7 +17,6 @@ from starlette.requests import Request
 from saytics_server.accounts import Workspace
 from saytics_server.dashboard import wording
 from saytics_server.dashboard.context import DashboardContext, Found
-from saytics_server.dashboard.frame import frame_of
 from saytics_server.dashboard.reports.given import Given
 from saytics_server.dashboard.reports.report_page import ReportPage
 from saytics_server.dashboard.visitor import Visitor
@@ -46,13 +45,13 @@ class Visit:
     async def found(self, work: Callable[..., Found], *more: Any) -> Found:
         """Return what `work` finds for this visit in the store, once it is its turn there."""
         return await self.context.found(
-            self.request, self.member, self.workspace, work, self, *more, same=str(self.request.url)
+            self.request, self.member, self.workspace, work, self, *more
         )
 
     @cached_property
     def frame(self) -> Frame:
         """Return the frame of this request."""
-        return frame_of(self.context, self.workspace)
+        return self.context.frame(self.workspace)
 
     @property
     def today(self) -> date:
